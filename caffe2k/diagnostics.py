@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import difflib
 import re
 import unicodedata
@@ -191,12 +192,14 @@ class Diagnostics:
         return iter(sorted(self._found, key=key))
 
     @property
-    def error_count(self) -> int:
-        return sum(d.severity is Severity.ERROR for d in self._found)
-
-    @property
     def has_errors(self) -> bool:
-        return self.error_count > 0
+        return any(d.severity is Severity.ERROR for d in self._found)
+
+    def make_errors(self) -> None:
+        """Turns every warning into an error."""
+        self._found = {
+            dataclasses.replace(d, severity=Severity.ERROR): None for d in self._found
+        }
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:

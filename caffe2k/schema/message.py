@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -134,6 +134,10 @@ class Entry:
     detached: tuple[str, ...] = ()
     trailing: str = ""
 
+    def with_value(self, value: Any) -> Entry:
+        """Another value in the same place."""
+        return replace(self, value=value)
+
 
 class Message:
     """A message of a known type with the fields that were set.
@@ -144,7 +148,7 @@ class Message:
     an empty message for a message field that was not set. Enum values are their names.
     """
 
-    __slots__ = ("schema", "span", "comments", "closing_comments", "_entries", "_read")
+    __slots__ = ("_entries", "_read", "closing_comments", "comments", "schema", "span")
 
     def __init__(
         self,
@@ -181,6 +185,22 @@ class Message:
         """Whether the field was set (for a repeated field: at least once)."""
         self._read.add(name)
         return bool(self._entries.get(name))
+
+    def peek(self, name: str) -> Any:
+        """The value that was last set, or None; does not count as reading it."""
+        entries = self._entries.get(name)
+        return entries[-1].value if entries else None
+
+    def child(self, name: str, span: SourceSpan | None) -> Message:
+        """The message in a message field, put in at a place if there is none yet."""
+        existing: Message | None = self.peek(name)
+        if existing is not None:
+            return existing
+        schema = self.schema.fields[name].message
+        assert schema is not None
+        new = Message(schema, span)
+        self.add(name, Entry(new, span))
+        return new
 
     def span_of(self, name: str, index: int = 0) -> SourceSpan | None:
         """Where the field's index-th value stands; the message's place if it was not set."""

@@ -1,0 +1,1 @@
+"""Keras code as data, and how it is printed."""

@@ -1,0 +1,1 @@
+"""The net between Caffe and Keras: frozen dataclasses that passes fill and ops read."""

@@ -1,0 +1,195 @@
+"""What an op declares: shapes, parameters, layouts, and the Keras calls of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from caffe2k.diagnostics import SourceSpan
+from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
+from caffe2k.ir.net import Layer, Shape
+from caffe2k.schema.message import Message
+
+if TYPE_CHECKING:
+    from caffe2k.ops.lowering import Lowering
+
+
+class OpError(Exception):
+    """A layer that Caffe would refuse, or that cannot be translated.
+
+    `field` names the setting that is at fault, as a dotted path below the layer's
+    message; the diagnostic's caret points there.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        field: str = "type",
+        help: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.field = field
+        self.help = help
+
+    def span(self, layer: Layer) -> SourceSpan | None:
+        """The place of the field in the layer's text, or of the nearest thing around it."""
+        message, span = layer.message, layer.span
+        for name in self.field.split("."):
+            entries = message.entries_of(name)
+            if not entries:
+                break
+            span = entries[0].span or span
+            if not isinstance(entries[0].value, Message):
+                break
+            message = entries[0].value
+        return span
+
+
+class DataShapes(Protocol):
+    """Where a data layer gets its shapes from: the data itself, or the user."""
+
+    def of(self, layer: Layer) -> tuple[Shape, ...] | None:
+        """The shapes of the layer's tops, batch included; None where unknown."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many bottoms or tops a layer takes; `most` is None for any number."""
+
+    least: int
+    most: int | None
+
+    def __contains__(self, number: int) -> bool:
+        return self.least <= number and (self.most is None or number <= self.most)
+
+    def __str__(self) -> str:
+        if self.most is None:
+            return f"at least {self.least}"
+        if self.least == self.most:
+            return str(self.least)
+        return f"{self.least} to {self.most}"
+
+
+@dataclass(frozen=True)
+class LayoutPlan:
+    """The layouts that an op wants its inputs in, and those that its outputs have."""
+
+    inputs: list[Layout]
+    outputs: list[Layout]
+
+
+def exactly(number: int) -> Count:
+    return Count(number, number)
+
+
+def at_least(number: int) -> Count:
+    return Count(number, None)
+
+
+class LayerOp:
+    """One layer as its type's rules see it. Subclasses hold all that is known of a type."""
+
+    bottoms: ClassVar[Count] = exactly(1)
+    tops: ClassVar[Count] = exactly(1)
+    same_count: ClassVar[bool] = False
+    """Whether the layer needs as many tops as bottoms."""
+
+    keras: ClassVar[str] = ""
+    """What it becomes in Keras, for docs/layers.md."""
+
+    is_source: ClassVar[bool] = False
+    """Whether it brings data in: its tops are inputs or targets of the model."""
+
+    is_loss: ClassVar[bool] = False
+    """Whether it is a loss, whose first top weighs 1 unless loss_weight says otherwise."""
+
+    is_metric: ClassVar[bool] = False
+    """Whether it measures a prediction against a label, and has no gradient."""
+
+    identity_in_test: ClassVar[bool] = False
+    """Whether it does nothing in the TEST phase, so that TRAIN may have it alone."""
+
+    phase_dependent: ClassVar[tuple[str, ...]] = ()
+    """Fields that may differ between a TRAIN and a TEST version of the same layer."""
+
+    takes_activation: ClassVar[bool] = False
+    """Whether its Keras layer has an `activation` argument."""
+
+    def __init__(self, layer: Layer) -> None:
+        self.layer = layer
+
+    @property
+    def activation(self) -> str | None:
+        """The Keras activation that says the same, if the layer is one."""
+        return None
+
+    @property
+    def loss_weights(self) -> list[float]:
+        """What each top adds to the objective (Layer::SetLossWeights, layer.hpp)."""
+        given = list(self.layer.message.loss_weight)
+        if given:
+            return given
+        return [float(self.is_loss and i == 0) for i in range(len(self.layer.tops))]
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        """The tops' shapes from the bottoms', in Caffe's axis order, or OpError."""
+        raise NotImplementedError
+
+    def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:
+        """The shapes of the parameter blobs that Caffe creates."""
+        return []
+
+    def layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        """The layouts that the op wants its inputs in, and those that its outputs have.
+
+        By default everything is in Caffe's own order.
+        """
+        return LayoutPlan(
+            [caffe_layout(len(s)) for s in bottom], [caffe_layout(len(s)) for s in top]
+        )
+
+    def lower(self, k: Lowering) -> None:
+        """Writes the Keras calls of the layer through `k`."""
+        raise NotImplementedError
+
+
+class ElementwiseOp(LayerOp):
+    """An op that treats every value alike: any layout will do, and is passed on."""
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        return [bottom[0]] * len(self.layer.tops)
+
+    def layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        return LayoutPlan([given[0]] * len(bottom), [given[0]] * len(top))
+
+
+class SpatialOp(LayerOp):
+    """An op over an image: channels last, or first, as the model's data format says."""
+
+    def layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        return LayoutPlan(
+            [form.spatial(len(s)) for s in bottom], [form.spatial(len(s)) for s in top]
+        )

@@ -1,0 +1,211 @@
+"""ReLU, PReLU, Sigmoid, TanH, Power, Dropout and Eltwise: one value at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffe2k.codegen.program import Argument, keras_layer, runtime
+from caffe2k.ir.layout import DataFormat, Layout
+from caffe2k.ir.net import Shape
+from caffe2k.ops.base import DataShapes, ElementwiseOp, LayoutPlan, OpError, at_least
+from caffe2k.ops.fillers import constant, initializer
+from caffe2k.ops.lowering import Lowering
+from caffe2k.ops.registry import layer_op
+from caffe2k.weights.transforms import IDENTITY, Reshape, Steps, reorder_axis
+
+
+@layer_op("ReLU")
+class ReLU(ElementwiseOp):
+    """max(x, 0), with a slope below 0 (relu_layer.cpp)."""
+
+    keras = "ReLU, LeakyReLU"
+
+    @property
+    def activation(self) -> str | None:
+        slope = self.layer.message.relu_param.negative_slope
+        return "relu" if slope == 0 else None
+
+    def lower(self, k: Lowering) -> None:
+        p = self.layer.message.relu_param
+        p.mark_read("engine")
+        if p.negative_slope == 0:
+            k.output(k.add(keras_layer("ReLU")))
+        else:
+            slope = p.negative_slope
+            k.output(k.add(keras_layer("LeakyReLU"), negative_slope=slope))
+
+
+class ActivationOp(ElementwiseOp):
+    """A layer without settings that Keras has as an activation of the same name."""
+
+    def lower(self, k: Lowering) -> None:
+        k.output(k.add(keras_layer("Activation"), self.activation))
+
+
+@layer_op("Sigmoid")
+class Sigmoid(ActivationOp):
+    """1 / (1 + exp(-x)) (sigmoid_layer.cpp)."""
+
+    keras = "Activation"
+    activation = "sigmoid"
+
+    def lower(self, k: Lowering) -> None:
+        self.layer.message.sigmoid_param.mark_read("engine")
+        super().lower(k)
+
+
+@layer_op("TanH")
+class TanH(ActivationOp):
+    """tanh(x) (tanh_layer.cpp)."""
+
+    keras = "Activation"
+    activation = "tanh"
+
+    def lower(self, k: Lowering) -> None:
+        self.layer.message.tanh_param.mark_read("engine")
+        super().lower(k)
+
+
+@layer_op("PReLU")
+class PReLU(ElementwiseOp):
+    """A learned slope below 0, one a channel or one for all (prelu_layer.cpp)."""
+
+    keras = "caffe_runtime.elementwise.PReLU"
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        if len(bottom[0]) < 2:
+            raise OpError("bottom-rank", f"layer `{self.layer.name}` needs a channel axis")
+        return super().infer_shapes(bottom, data)
+
+    def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:
+        shared = self.layer.message.prelu_param.channel_shared
+        return [() if shared else (bottom[0][1],)]
+
+    def lower(self, k: Lowering) -> None:
+        p, rank = self.layer.message.prelu_param, len(k.bottom[0])
+        channel = k.keras_axis(1)
+        shared = [a for a in range(1, rank) if a != channel or p.channel_shared]
+        arguments: dict[str, Argument] = {"shared_axes": shared} if shared else {}
+        slope: Argument = constant(0.25)
+        if p.has("filler"):
+            slope = initializer(p.filler, k.params[0], "prelu_param.filler")
+        if slope != "zeros":
+            arguments["alpha_initializer"] = slope
+        k.output(
+            k.add(
+                keras_layer("PReLU"),
+                weights=[k.weight("alpha", 0, self._steps(k, shared))],
+                **arguments,
+            )
+        )
+
+    def _steps(self, k: Lowering, shared: list[int]) -> Steps:
+        """The slopes in Keras's shape: 1 along every shared axis."""
+        layout, channels = k.in_layouts[0], k.bottom[0][1] or 0
+        keras_shape = layout.keras_shape(k.bottom[0])
+        shape = tuple(1 if a in shared else keras_shape[a] or 0 for a in range(1, layout.rank))
+        if layout.order and k.params[0]:
+            return reorder_axis((channels,), 0, layout.order)
+        return IDENTITY if shape == k.params[0] else (Reshape(shape),)
+
+
+@layer_op("Power")
+class Power(ElementwiseOp):
+    """(shift + scale * x) ** power (power_layer.cpp)."""
+
+    keras = "Rescaling, caffe_runtime.elementwise.Power"
+
+    def lower(self, k: Lowering) -> None:
+        p = self.layer.message.power_param
+        if p.power == 1 and p.scale == 1 and p.shift == 0:
+            k.output(k.inputs[0])
+        elif p.power == 1:
+            offset: dict[str, Argument] = {"offset": p.shift} if p.shift else {}
+            k.output(k.add(keras_layer("Rescaling"), p.scale, **offset))
+        else:
+            given = {"power": p.power, "scale": p.scale, "shift": p.shift}
+            defaults = {"power": 1, "scale": 1, "shift": 0}
+            settings = {n: v for n, v in given.items() if v != defaults[n]}
+            k.output(k.add(runtime("elementwise", "Power"), **settings))
+
+
+@layer_op("Dropout")
+class Dropout(ElementwiseOp):
+    """Drops and scales up in TRAIN, does nothing in TEST (dropout_layer.cpp)."""
+
+    keras = "Dropout"
+    identity_in_test = True
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        ratio = self.layer.message.dropout_param.dropout_ratio
+        if not 0 < ratio < 1:
+            raise OpError(
+                "dropout-ratio",
+                f"Caffe wants a dropout_ratio between 0 and 1, not {ratio:g}",
+                field="dropout_param.dropout_ratio",
+            )
+        return super().infer_shapes(bottom, data)
+
+    def lower(self, k: Lowering) -> None:
+        k.output(
+            k.add(keras_layer("Dropout"), self.layer.message.dropout_param.dropout_ratio)
+        )
+
+
+@layer_op("Eltwise")
+class Eltwise(ElementwiseOp):
+    """Sum, product or maximum of blobs of one shape (eltwise_layer.cpp)."""
+
+    keras = "Add, Subtract, Multiply, caffe_runtime.elementwise"
+    bottoms = at_least(2)
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        p, name = self.layer.message.eltwise_param, self.layer.name
+        for i, shape in enumerate(bottom):
+            if shape != bottom[0]:
+                raise OpError(
+                    "bottom-shapes",
+                    f"layer `{name}` joins {bottom[0]} with {shape}; Eltwise does not "
+                    "broadcast",
+                    field="bottom",
+                )
+        if p.coeff and len(p.coeff) != len(bottom):
+            raise OpError(
+                "coeff-count",
+                f"layer `{name}` has {len(p.coeff)} coeff for {len(bottom)} bottoms",
+                field="eltwise_param.coeff",
+            )
+        if p.coeff and p.operation == "PROD":
+            raise OpError(
+                "coeff-product",
+                "Eltwise takes coeff only for summation",
+                field="eltwise_param.coeff",
+            )
+        return [bottom[0]]
+
+    def layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        layout = given[0]
+        if any(other != layout for other in given):
+            layout = form.spatial(len(bottom[0]))
+        return LayoutPlan([layout] * len(given), [layout])
+
+    def lower(self, k: Lowering) -> None:
+        p = self.layer.message.eltwise_param
+        p.mark_read("stable_prod_grad")
+        coeffs = list(p.coeff) if p.operation == "SUM" else []
+        if p.operation == "PROD":
+            k.output(k.add(keras_layer("Multiply")))
+        elif p.operation == "MAX":
+            k.output(k.add(runtime("elementwise", "Maximum")))
+        elif all(c == 1 for c in coeffs):
+            k.output(k.add(keras_layer("Add")))
+        elif coeffs == [1, -1]:
+            k.output(k.add(keras_layer("Subtract")))
+        else:
+            k.output(k.add(runtime("elementwise", "WeightedSum"), coeffs))

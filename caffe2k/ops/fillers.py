@@ -1,0 +1,93 @@
+"""Caffe's fillers as Keras initializers (filler.hpp)."""
+
+from __future__ import annotations
+
+import math
+
+from caffe2k.codegen.program import Argument, Call, Target, runtime
+from caffe2k.ir.net import Shape, count
+from caffe2k.ops.base import OpError
+from caffe2k.schema.message import Message
+
+_VARIANCE = {"xavier": (1.0, "uniform"), "msra": (2.0, "untruncated_normal")}
+
+
+def initializer(
+    filler: Message, blob: Shape, field: str, *, same_fan_in: bool = True
+) -> Argument:
+    """The initializer that a filler is, for a parameter of Caffe shape `blob`.
+
+    `field` is the filler's dotted path, for diagnostics. `same_fan_in` tells whether
+    Keras counts the fan_in of its weight as Caffe counts that of its blob. Raises OpError
+    for a filler that Caffe does not know, or settings that it refuses.
+    """
+    kind = filler.type
+    sparse = filler.sparse
+    if sparse != -1 and kind != "gaussian":
+        raise OpError(
+            "sparse-filler", f"a filler of type `{kind}` can't be sparse", field=f"{field}.sparse"
+        )
+    if kind == "constant":
+        return constant(filler.value)
+    if kind == "uniform":
+        return _keras("RandomUniform", filler.min, filler.max)
+    if kind == "gaussian":
+        if sparse >= 0:
+            return _sparse_gaussian(filler, blob)
+        return _normal(filler.mean, filler.std)
+    if kind in _VARIANCE:
+        return _variance_scaling(kind, filler.variance_norm, blob, same_fan_in)
+    if kind == "positive_unitball":
+        return Call(runtime("initializers", "PositiveUnitball"))
+    if kind == "bilinear":
+        return Call(runtime("initializers", "Bilinear"))
+    raise OpError(
+        "unknown-filler",
+        f"Caffe has no filler of type `{kind}`",
+        field=f"{field}.type",
+        help="constant, uniform, gaussian, xavier, msra, positive_unitball or bilinear",
+    )
+
+
+def constant(value: float) -> Argument:
+    """A constant initializer, by its short name where it has one."""
+    if value in (0.0, 1.0):
+        return "zeros" if value == 0.0 else "ones"
+    return _keras("Constant", value)
+
+
+def _keras(name: str, *args: Argument, **kwargs: Argument) -> Call:
+    return Call(Target("keras.initializers", name), args, tuple(kwargs.items()))
+
+
+def _sparse_gaussian(filler: Message, blob: Shape) -> Call:
+    """Each value survives with probability sparse / num_output."""
+    target = runtime("initializers", "SparseGaussian")
+    outputs = blob[0] or 1
+    return Call(target, (filler.mean, filler.std, filler.sparse / outputs))
+
+
+def _variance_scaling(kind: str, norm: str, blob: Shape, same_fan_in: bool) -> Argument:
+    """xavier and msra; the fans are counted on Caffe's blob, groups and all.
+
+    Where Keras would count another number, the range is given in figures.
+    """
+    scale, distribution = _VARIANCE[kind]
+    if norm == "FAN_IN" and same_fan_in and len(blob) > 1:
+        if kind == "xavier":
+            return "lecun_uniform"
+        return _keras("VarianceScaling", scale, "fan_in", distribution)
+    total = count(blob)
+    fan_in = total // (blob[0] or 1)
+    fan_out = total // (blob[1] or 1) if len(blob) > 1 else total
+    fan = {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}[norm]
+    if kind == "xavier":
+        limit = round(math.sqrt(3 / fan), 8)
+        return _keras("RandomUniform", -limit, limit)
+    return _normal(0.0, round(math.sqrt(2 / fan), 8))
+
+
+def _normal(mean: float, std: float) -> Call:
+    if mean == 0:
+        return _keras("RandomNormal", stddev=std)
+    return _keras("RandomNormal", mean, std)

@@ -1,0 +1,118 @@
+"""InnerProduct: Dense, with its kernel in the order in which Keras holds the input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from caffe2k.codegen.program import Argument, keras_layer
+from caffe2k.ir.layout import DataFormat, Layout, Segment, caffe_layout
+from caffe2k.ir.net import Layer, Shape
+from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
+from caffe2k.ops.fillers import initializer
+from caffe2k.ops.lowering import Lowering
+from caffe2k.ops.registry import layer_op
+from caffe2k.ops.reshaping import flat_segments, reshape_to
+from caffe2k.weights.plan import PlannedWeight
+from caffe2k.weights.transforms import IDENTITY, dense_kernel, reorder_axis
+
+_PATH = "inner_product_param"
+
+
+@layer_op("InnerProduct")
+class InnerProduct(LayerOp):
+    """Everything from `axis` on is flattened (inner_product_layer.cpp)."""
+
+    keras = "Flatten and Dense"
+    takes_activation = True
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        self.p = layer.message.inner_product_param
+
+    def _axis(self, bottom: Shape) -> int:
+        axis: int = self.p.axis
+        if not -len(bottom) <= axis < len(bottom):
+            raise OpError(
+                "axis-out-of-range",
+                f"layer `{self.layer.name}` has axis {axis}, its bottom {len(bottom)} axes",
+                field=f"{_PATH}.axis",
+            )
+        return axis % len(bottom)
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        if self.p.num_output < 1:
+            raise OpError(
+                "missing-num-output",
+                f"layer `{self.layer.name}` has no `num_output`",
+                field=_PATH,
+            )
+        return [(*bottom[0][: self._axis(bottom[0])], self.p.num_output)]
+
+    def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:
+        inputs = math.prod(d or 1 for d in bottom[0][self._axis(bottom[0]) :])
+        outputs = self.p.num_output
+        weights = (inputs, outputs) if self.p.transpose else (outputs, inputs)
+        return [weights, (outputs,)] if self.p.bias_term else [weights]
+
+    def layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        lead = self._axis(bottom[0])
+        kept = given[0].perm[:lead] == tuple(range(lead)) and lead > 0
+        if given[0].order and (given[0].ordered_axis < lead or lead + 1 < len(bottom[0])):
+            kept = False
+        wanted = given[0] if kept else caffe_layout(len(bottom[0]))
+        return LayoutPlan([wanted], [caffe_layout(len(top[0]))])
+
+    def lower(self, k: Lowering) -> None:
+        p, bottom, layout = self.p, k.bottom[0], k.in_layouts[0]
+        lead = self._axis(bottom)
+        (x,) = k.inputs
+        flat: Shape = (*bottom[:lead], math.prod(d or 1 for d in bottom[lead:]))
+        if lead == 0:
+            flat = (1, *flat)
+        if len(bottom) != len(flat) or lead == 0:
+            x = reshape_to(k, x, layout.keras_shape(bottom), flat, suffix=None)
+        x = k.add(
+            keras_layer("Dense"),
+            p.num_output,
+            inputs=[x],
+            weights=self._weights(k, flat_segments(layout, bottom, lead)),
+            **self._arguments(k),
+        )
+        if lead == 0:
+            x = reshape_to(k, x, (1, p.num_output), (p.num_output,), suffix=None)
+        k.output(x)
+
+    def _weights(self, k: Lowering, order: tuple[Segment, ...]) -> list[PlannedWeight]:
+        p = self.p
+        shape = tuple(d or 0 for d in k.params[0])
+        steps = (
+            reorder_axis(shape, 0, order) if p.transpose else dense_kernel(p.num_output, order)
+        )
+        weights = [k.weight("kernel", 0, steps)]
+        if p.bias_term:
+            weights.append(k.weight("bias", 1, IDENTITY))
+        return weights
+
+    def _arguments(self, k: Lowering) -> dict[str, Argument]:
+        p, found = self.p, dict[str, Argument]()
+        if k.activation:
+            found["activation"] = k.activation
+        if not p.bias_term:
+            found["use_bias"] = False
+        if k.trains or p.has("weight_filler"):
+            path = f"{_PATH}.weight_filler"
+            found["kernel_initializer"] = initializer(
+                p.weight_filler, k.params[0], path, same_fan_in=not p.transpose
+            )
+        if p.bias_term:
+            bias = initializer(p.bias_filler, k.params[1], f"{_PATH}.bias_filler")
+            if bias != "zeros":
+                found["bias_initializer"] = bias
+        return found

@@ -1,0 +1,257 @@
+"""What an op writes its Keras calls through: one layer's inputs, layouts and names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from caffe2k.codegen.program import (
+    Argument,
+    Call,
+    KerasLayer,
+    LossTerm,
+    MetricTerm,
+    Program,
+    Step,
+    Target,
+    Tensor,
+    keras_layer,
+    runtime,
+)
+from caffe2k.ir.layout import DataFormat, Layout
+from caffe2k.ir.net import Blob, Layer, Net, ParamKey, Phase, Shape
+from caffe2k.ops.base import OpError
+from caffe2k.codegen.names import Names, keras_name
+from caffe2k.weights.plan import PlannedWeight
+from caffe2k.weights.transforms import Steps
+
+
+@dataclass
+class LoweredNet:
+    """What the lowering of a net has come to so far."""
+
+    net: Net
+    form: DataFormat
+    program: Program
+    names: Names = field(default_factory=Names)
+    tensors: dict[Blob, Tensor] = field(default_factory=dict)
+    layouts: dict[Blob, Layout] = field(default_factory=dict)
+    sources: dict[Blob, str] = field(default_factory=dict)
+    """What the data layers bring -> the name of the model's input, if it is one."""
+    source_comments: dict[Blob, tuple[str, ...]] = field(default_factory=dict)
+    shared: dict[tuple[ParamKey, ...], KerasLayer] = field(default_factory=dict)
+    converted: dict[tuple[Blob, Layout], Tensor] = field(default_factory=dict)
+
+    def read(self, blob: Blob, layout: Layout) -> Tensor:
+        """The tensor of a blob in a layout, transposed where it lies otherwise."""
+        tensor, given = self.tensors[blob], self.layouts[blob]
+        if given == layout:
+            return tensor
+        key = (blob, layout)
+        if key not in self.converted:
+            perm = tuple(given.perm.index(axis) for axis in layout.perm)
+            step = self._transpose(blob, perm)
+            self.program.steps.append(Step(step, (tensor,), (Tensor(blob.name),)))
+            self.converted[key] = self.program.steps[-1].outputs[0]
+        return self.converted[key]
+
+    def _transpose(self, blob: Blob, perm: tuple[int, ...]) -> KerasLayer:
+        name = self.names.claim(f"{keras_name(blob.name)}_transpose")
+        if perm[0] == 0:
+            return KerasLayer(name, Call(keras_layer("Permute"), (perm[1:],)))
+        return KerasLayer(name, Call(runtime("shaping", "Transpose"), (perm,)))
+
+
+class Lowering:
+    """One layer being lowered. Shapes are Caffe's; `inputs` lie in `in_layouts`."""
+
+    def __init__(
+        self,
+        whole: LoweredNet,
+        layer: Layer,
+        in_layouts: Sequence[Layout],
+        out_layouts: Sequence[Layout],
+    ) -> None:
+        self._whole = whole
+        self.layer = layer
+        self.in_layouts = tuple(in_layouts)
+        self.out_layouts = tuple(out_layouts)
+        net = whole.net
+        self.bottom: list[Shape] = [net.shapes[b] for b in layer.bottoms]
+        self.top: list[Shape] = [net.shapes[t] for t in layer.tops if t in net.shapes]
+        self.params: tuple[Shape, ...] = net.param_shapes.get(layer.index, ())
+        self.form = whole.form
+        self.activation = net.activations.get(layer.index)
+        self.trains = Phase.TRAIN in net.phases
+        self.tests = Phase.TEST in net.phases
+        self._comments = layer.comments
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The layer's bottoms, in `in_layouts`."""
+        return tuple(
+            self._whole.read(blob, layout)
+            for blob, layout in zip(self.layer.bottoms, self.in_layouts, strict=True)
+        )
+
+    def keras_axis(self, caffe_axis: int, index: int = 0) -> int:
+        """The Keras axis of a Caffe axis of the index-th input."""
+        return self.in_layouts[index].keras_axis(caffe_axis)
+
+    def data_format(self) -> dict[str, Argument]:
+        """The `data_format` argument, where it is not Keras's default."""
+        return {} if self.form.is_channels_last else {"data_format": self.form.name}
+
+    def weight(
+        self, name: str, blob: int, steps: Steps = (), *, trainable: bool = True
+    ) -> PlannedWeight:
+        """A Keras weight that holds the layer's blob-th parameter after `steps`."""
+        layer = self.layer
+        shape = tuple(dim if dim is not None else -1 for dim in self.params[blob])
+        return PlannedWeight(
+            name, layer.name, blob, shape, steps, trainable=trainable
+        )
+
+    def add(
+        self,
+        target: Target,
+        *args: Argument,
+        inputs: Sequence[Tensor] | None = None,
+        suffix: str | None = "",
+        weights: Sequence[PlannedWeight] = (),
+        **kwargs: Argument,
+    ) -> Tensor:
+        """Applies a new layer and returns its output; see `add_many` for several."""
+        return self.add_many(
+            target, *args, inputs=inputs, suffix=suffix, weights=weights, **kwargs
+        )[0]
+
+    def add_many(
+        self,
+        target: Target,
+        *args: Argument,
+        inputs: Sequence[Tensor] | None = None,
+        suffix: str | None = "",
+        outputs: int = 1,
+        weights: Sequence[PlannedWeight] = (),
+        **kwargs: Argument,
+    ) -> tuple[Tensor, ...]:
+        """Applies a layer to tensors (the layer's own inputs if none are named).
+
+        The main one gets the Caffe layer's name; a helper beside it, such as the padding
+        before a convolution, gets the name with a `suffix`, or none where that is None.
+        """
+        call = Call(target, args, tuple(kwargs.items()))
+        layer = self._keras_layer(call, suffix, tuple(weights))
+        made = tuple(Tensor(self._hint(i, outputs)) for i in range(outputs))
+        taken = self.inputs if inputs is None else tuple(inputs)
+        self._whole.program.steps.append(Step(layer, taken, made, self._comments))
+        self._comments = ()
+        return made
+
+    def _hint(self, index: int, outputs: int) -> str:
+        tops = self.layer.tops
+        if outputs == len(tops):
+            return tops[index].name
+        return tops[0].name if tops else self.layer.name
+
+    def _keras_layer(
+        self, call: Call, suffix: str | None, weights: tuple[PlannedWeight, ...]
+    ) -> KerasLayer:
+        owners = self._whole.net.owners
+        keys = [(self.layer.index, w.blob_index) for w in weights]
+        key = tuple(owners.get(k, k) for k in keys)
+        if weights and key in self._whole.shared:
+            known = self._whole.shared[key]
+            if _without_initializers(known.call) != _without_initializers(call):
+                raise self._partly_shared()
+            return known
+        if any(k in owners for k in keys):
+            raise self._partly_shared()
+        if suffix is None:
+            return KerasLayer(None, call, caffe_name=self.layer.name)
+        name = keras_name(self.layer.name) + (f"_{suffix}" if suffix else "")
+        layer = KerasLayer(
+            self._whole.names.claim(name), call, weights, self.layer.name
+        )
+        if weights:
+            self._whole.shared[key] = layer
+        return layer
+
+    def _partly_shared(self) -> OpError:
+        return OpError(
+            "partial-sharing",
+            f"layer `{self.layer.name}` shares some of its parameters, or has other "
+            "settings than the layer that it shares with",
+            field="param",
+            help="Keras shares whole layers: share every blob between layers with "
+            "equal settings",
+        )
+
+    def output(self, *tensors: Tensor) -> None:
+        """Says which tensors are the layer's tops, in their order."""
+        if len(tensors) != len(self.layer.tops):
+            raise ValueError(f"{self.layer.name}: one tensor for each top")
+        for index, tensor in enumerate(tensors):
+            self.output_one(index, tensor)
+
+    def output_one(self, index: int, tensor: Tensor) -> None:
+        """Says which tensor is the index-th top."""
+        top = self.layer.tops[index]
+        self._whole.tensors[top] = tensor
+        self._whole.layouts[top] = self.out_layouts[index]
+
+    def loss(self, call: Call, weight: float, *, endpoint: bool = False) -> None:
+        """A loss over (prediction, label): for compile(), or an endpoint in the model."""
+        prediction, label = self.layer.bottoms[:2]
+        program, top = self._whole.program, self.layer.tops[0]
+        taken = any(term.output == prediction.name for term in program.losses)
+        plain = label in self._whole.sources and self._is_last_version(prediction)
+        if plain and not taken and not endpoint and self._is_unread(top):
+            term = LossTerm(
+                self.layer.name,
+                prediction.name,
+                label.name,
+                call,
+                weight,
+                top.name,
+                self._comments,
+            )
+            program.losses.append(term)
+            return
+        target = runtime("endpoint", "LossEndpoint")
+        scale: dict[str, Argument] = {} if weight == 1 else {"loss_weight": weight}
+        self.output_one(0, self.add(target, call, inputs=self.inputs[:2], **scale))
+
+    def metric(self, call: Call, top: int = 0) -> None:
+        """A metric over (prediction, label)."""
+        prediction, label = self.layer.bottoms[:2]
+        if label not in self._whole.sources or not self._is_last_version(prediction):
+            raise OpError(
+                "computed-label",
+                f"layer `{self.layer.name}` measures against `{label.name}`, which the "
+                "net computes; a Keras metric needs a label that comes from the data",
+                field="bottom",
+            )
+        term = MetricTerm(
+            self.layer.name,
+            self.layer.tops[top].name,
+            prediction.name,
+            label.name,
+            call,
+            self._comments,
+        )
+        self._whole.program.metrics.append(term)
+
+    def _is_unread(self, blob: Blob) -> bool:
+        return not any(blob in layer.bottoms for layer in self._whole.net.layers)
+
+    def _is_last_version(self, blob: Blob) -> bool:
+        """Whether the blob's name means this value at the end of the net."""
+        return Blob(blob.name, blob.version + 1) not in self._whole.net.shapes
+
+
+def _without_initializers(call: Call) -> Call:
+    kept = tuple((k, v) for k, v in call.kwargs if not k.endswith("initializer"))
+    return Call(call.target, call.args, kept)
+

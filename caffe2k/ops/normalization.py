@@ -1,0 +1,128 @@
+"""LRN and BatchNorm: values divided by what their neighbours or their channel are like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffe2k.codegen.program import Argument, runtime
+from caffe2k.ir.net import Phase, Shape
+from caffe2k.ops.base import DataShapes, ElementwiseOp, OpError, SpatialOp
+from caffe2k.ops.lowering import Lowering
+from caffe2k.ops.registry import layer_op
+from caffe2k.weights.transforms import IDENTITY, reorder_axis
+
+
+@layer_op("LRN")
+class LRN(SpatialOp):
+    """Local response normalization, across channels or within one (lrn_layer.cpp)."""
+
+    keras = "caffe_runtime.normalization.LRN"
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        size = self.layer.message.lrn_param.local_size
+        if size % 2 == 0:
+            raise OpError(
+                "local-size",
+                f"`local_size` must be odd, not {size}",
+                field="lrn_param.local_size",
+            )
+        if len(bottom[0]) != 4:
+            raise OpError(
+                "bottom-rank",
+                f"layer `{self.layer.name}` needs (N, C, H, W), not {len(bottom[0])} axes",
+                field="bottom",
+            )
+        return [bottom[0]]
+
+    def lower(self, k: Lowering) -> None:
+        p = self.layer.message.lrn_param
+        p.mark_read("engine")
+        within = p.norm_region == "WITHIN_CHANNEL"
+        given: dict[str, Argument] = {
+            "local_size": p.local_size,
+            "alpha": p.alpha,
+            "beta": p.beta,
+            # WITHIN_CHANNEL adds 1 whatever `k` says.
+            "k": 1.0 if within else p.k,
+            "norm_region": p.norm_region,
+            "axis": -1 if k.form.is_channels_last else 1,
+        }
+        if within:
+            p.mark_read("k")
+        defaults = {
+            "local_size": 5,
+            "alpha": 1.0,
+            "beta": 0.75,
+            "k": 1.0,
+            "norm_region": "ACROSS_CHANNELS",
+            "axis": -1,
+        }
+        settings = {n: v for n, v in given.items() if v != defaults[n]}
+        k.output(k.add(runtime("normalization", "LRN"), **settings))
+
+
+@layer_op("BatchNorm")
+class BatchNorm(ElementwiseOp):
+    """Statistics of the batch in TRAIN, running ones in TEST (batch_norm_layer.cpp)."""
+
+    keras = "caffe_runtime.normalization.BatchNorm"
+    phase_dependent = ("batch_norm_param.use_global_stats",)
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        for i, spec in enumerate(self.layer.params):
+            if spec.lr_mult not in (None, 0.0):
+                raise OpError(
+                    "batchnorm-lr",
+                    f"the statistics of layer `{self.layer.name}` are no parameters to "
+                    f"learn: its `param` {i} must have lr_mult 0",
+                    field="param",
+                )
+        return super().infer_shapes(bottom, data)
+
+    def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:
+        channels = bottom[0][1] if len(bottom[0]) > 1 else 1
+        return [(channels,), (channels,), (1,)]
+
+    def lower(self, k: Lowering) -> None:
+        p, layout = self.layer.message.batch_norm_param, k.in_layouts[0]
+        arguments: dict[str, Argument] = {}
+        if p.eps != 1e-5:
+            arguments["epsilon"] = p.eps
+        if p.moving_average_fraction != 0.999:
+            arguments["moving_average_fraction"] = p.moving_average_fraction
+        statistics = self._use_global_stats(k)
+        if statistics is not None:
+            arguments["use_global_stats"] = statistics
+        axis = layout.keras_axis(1) if layout.rank > 1 else None
+        if axis != layout.rank - 1:
+            arguments["axis"] = axis
+        channels = tuple(d or 0 for d in k.params[0])
+        steps = reorder_axis(channels, 0, layout.order)
+        weights = [
+            k.weight("mean", 0, steps, trainable=False),
+            k.weight("variance", 1, steps, trainable=False),
+            k.weight("scale_factor", 2, IDENTITY, trainable=False),
+        ]
+        target = runtime("normalization", "BatchNorm")
+        k.output(k.add(target, weights=weights, **arguments))
+
+    def _use_global_stats(self, k: Lowering) -> bool | None:
+        """What both phases do, or None where TRAIN uses the batch and TEST does not."""
+        train = self.layer.message.batch_norm_param
+        test = (self.layer.test_message or self.layer.message).batch_norm_param
+        choices = {
+            Phase.TRAIN: train.use_global_stats if train.has("use_global_stats") else False,
+            Phase.TEST: test.use_global_stats if test.has("use_global_stats") else True,
+        }
+        wanted = {choices[phase] for phase in k.layer.phases}
+        if wanted == {True, False}:
+            if choices[Phase.TRAIN]:
+                raise OpError(
+                    "global-stats",
+                    f"layer `{self.layer.name}` uses the batch's statistics in TEST only",
+                    field="batch_norm_param.use_global_stats",
+                )
+            return None
+        if k.layer.phases == {Phase.TEST} and not test.has("use_global_stats"):
+            return None
+        return bool(wanted.pop())

@@ -1,0 +1,182 @@
+"""Flatten and Reshape, and how a tensor is reshaped in Keras."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from caffe2k.codegen.program import Tensor, keras_layer, runtime
+from caffe2k.ir.layout import DataFormat, Layout, Segment, caffe_layout
+from caffe2k.ir.net import Dim, Layer, Shape
+from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
+from caffe2k.ops.lowering import Lowering
+from caffe2k.ops.registry import layer_op
+
+
+def reshape_to(
+    k: Lowering, x: Tensor, given: Shape, wanted: Shape, *, suffix: str | None = ""
+) -> Tensor:
+    """`x` of Keras shape `given` as `wanted`: Flatten, Reshape, or one with the batch."""
+    if given == wanted:
+        return x
+    inner = wanted[1:]
+    if given[:1] == wanted[:1] and sum(dim is None for dim in inner) <= 1:
+        if len(inner) == 1:
+            return k.add(keras_layer("Flatten"), inputs=[x], suffix=suffix)
+        target = tuple(-1 if dim is None else dim for dim in inner)
+        return k.add(keras_layer("Reshape"), target, inputs=[x], suffix=suffix)
+    target = _whole_target(wanted)
+    return k.add(runtime("shaping", "ReshapeAll"), target, inputs=[x], suffix=suffix)
+
+
+def _whole_target(wanted: Shape) -> tuple[int, ...]:
+    """Sizes with one -1: the one that TRAIN and TEST disagree about, else the first."""
+    unknown = [i for i, dim in enumerate(wanted) if dim is None] or [0]
+    if len(unknown) > 1:
+        raise OpError(
+            "phase-shapes",
+            f"the shape {wanted} has more than one size that differs between phases",
+            help="translate one phase with --phase",
+        )
+    return tuple(-1 if i == unknown[0] or d is None else d for i, d in enumerate(wanted))
+
+
+def flat_segments(layout: Layout, shape: Shape, axis: int) -> tuple[Segment, ...]:
+    """How the values lie along the axis that `axis` and all behind it flatten into."""
+    if layout.order and layout.ordered_axis == axis == len(shape) - 1:
+        return layout.order
+    dims = tuple(d or 1 for d in shape[axis:])
+    segment = Segment(dims, tuple(a - axis for a in layout.perm[axis:]))
+    return () if segment.in_order else (segment,)
+
+
+class ReshapingOp(LayerOp):
+    """An op that only changes the shape; values keep Caffe's order.
+
+    Two shortcuts avoid a transpose: (N, ...) flattened to (N, K) leaves the values in
+    the order of the Keras tensor, and axes of size 1 may come and go in any layout.
+    """
+
+    def layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        layout, rank = given[0], len(top[0])
+        if bottom[0] == top[0]:
+            return LayoutPlan([layout], [layout])
+        if not layout.order:
+            for candidate in (layout, form.spatial(rank), caffe_layout(rank)):
+                if _same_order(layout, bottom[0], candidate, top[0]):
+                    return LayoutPlan([layout], [candidate])
+            if rank == 2 and layout.perm[0] == 0 and bottom[0][0] == top[0][0]:
+                order = flat_segments(layout, bottom[0], 1)
+                return LayoutPlan([layout], [Layout((0, 1), 1, order)])
+        return LayoutPlan([caffe_layout(len(bottom[0]))], [caffe_layout(rank)])
+
+    def lower(self, k: Lowering) -> None:
+        (x,) = k.inputs
+        given = k.in_layouts[0].keras_shape(k.bottom[0])
+        wanted = k.out_layouts[0].keras_shape(k.top[0])
+        k.output(reshape_to(k, x, given, wanted))
+
+
+def _same_order(a: Layout, a_shape: Shape, b: Layout, b_shape: Shape) -> bool:
+    """Whether reading both tensors through gives the same values in the same order.
+
+    True if they differ in axes of size 1 alone (the batch never counts as one).
+    """
+    if b.rank != len(b_shape):
+        return False
+    return _long_axes(a, a_shape) == _long_axes(b, b_shape)
+
+
+def _long_axes(layout: Layout, shape: Shape) -> list[tuple[int, Dim]]:
+    """The axes that hold more than one value: their rank among such, and their size."""
+    long = [axis for axis, dim in enumerate(shape) if dim != 1 or axis == 0]
+    return [(long.index(axis), shape[axis]) for axis in layout.perm if axis in long]
+
+
+@layer_op("Flatten")
+class Flatten(ReshapingOp):
+    """The axes from `axis` to `end_axis` become one (flatten_layer.cpp)."""
+
+    keras = "Flatten, Reshape"
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        p, shape = self.layer.message.flatten_param, bottom[0]
+        first = axis_within(p.axis, shape, self.layer, "flatten_param.axis")
+        last = axis_within(p.end_axis, shape, self.layer, "flatten_param.end_axis")
+        if last < first:
+            raise OpError(
+                "axis-out-of-range",
+                f"`end_axis` {p.end_axis} lies before `axis` {p.axis}",
+                field="flatten_param.end_axis",
+            )
+        middle = shape[first : last + 1]
+        size = None if None in middle else math.prod(d or 0 for d in middle)
+        return [(*shape[:first], size, *shape[last + 1 :])]
+
+
+@layer_op("Reshape")
+class Reshape(ReshapingOp):
+    """0 copies an axis, -1 takes what is left (reshape_layer.cpp)."""
+
+    keras = "Reshape"
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        p, shape = self.layer.message.reshape_param, bottom[0]
+        start: int = p.axis if p.axis >= 0 else len(shape) + p.axis + 1
+        end = len(shape) if p.num_axes == -1 else start + p.num_axes
+        if not 0 <= start <= end <= len(shape):
+            raise OpError(
+                "axis-out-of-range",
+                f"`axis` {p.axis} and `num_axes` {p.num_axes} reach beyond the "
+                f"{len(shape)} axes of the bottom",
+                field="reshape_param",
+            )
+        dims = self._dims(list(p.shape.dim), shape, start)
+        return [(*shape[:start], *self._fill(dims, shape[start:end]), *shape[end:])]
+
+    def _dims(self, dims: list[int], shape: Shape, start: int) -> list[int]:
+        """The wanted sizes with every 0 replaced by the size that it copies."""
+        for i, dim in enumerate(dims):
+            if dim == 0:
+                if start + i >= len(shape):
+                    raise OpError(
+                        "axis-out-of-range",
+                        f"`dim: 0` copies axis {start + i}, which the bottom lacks",
+                        field="reshape_param.shape",
+                    )
+                dims[i] = shape[start + i] or 0
+            elif dim < -1:
+                raise OpError(
+                    "bad-size", f"`dim` can't be {dim}", field="reshape_param.shape"
+                )
+        return dims
+
+    def _fill(self, dims: list[int], replaced: Shape) -> list[int]:
+        """The sizes with -1 worked out; the number of values must stay the same."""
+        values = math.prod(d or 0 for d in replaced)
+        known = math.prod(d for d in dims if d != -1)
+        fits = dims.count(-1) <= 1 and known > 0 and values % known == 0
+        if not fits or (-1 not in dims and known != values):
+            raise OpError(
+                "reshape-count",
+                f"layer `{self.layer.name}` can't reshape {replaced} to {tuple(dims)}",
+                field="reshape_param.shape",
+            )
+        return [values // known if d == -1 else d for d in dims]
+
+
+def axis_within(axis: int, shape: Shape, layer: Layer, field: str) -> int:
+    """A possibly negative axis as a positive one (Blob::CanonicalAxisIndex)."""
+    if not -len(shape) <= axis < len(shape):
+        raise OpError(
+            "axis-out-of-range",
+            f"layer `{layer.name}` has axis {axis}, its bottom {len(shape)} axes",
+            field=field,
+        )
+    return axis % len(shape)

@@ -1,0 +1,57 @@
+"""Kernel, stride, pad and dilation of convolution and pooling layers, one an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffe2k.codegen.program import Argument
+from caffe2k.ops.base import OpError
+from caffe2k.schema.message import Message
+
+Sizes = tuple[int, ...]
+
+
+def per_axis(p: Message, field: str, axes: int, default: int | None, path: str) -> Sizes:
+    """A repeated setting as one number an axis (BaseConvolutionLayer::LayerSetUp).
+
+    `kernel_size`, `stride`, `pad` and `dilation` hold nothing, one number, or one an
+    axis; `kernel_h` and `kernel_w` and their like are for two axes only.
+    """
+    stem = field.removesuffix("_size")
+    tall, wide = f"{stem}_h", f"{stem}_w"
+    if tall in p.schema.fields and (p.has(tall) or p.has(wide)):
+        if axes != 2 or p.has(field):
+            raise OpError(
+                "conflicting-sizes",
+                f"`{tall}` and `{wide}` are for images, and instead of `{field}`",
+                field=f"{path}.{tall if p.has(tall) else wide}",
+            )
+        return _positive((getattr(p, tall), getattr(p, wide)), field, f"{path}.{tall}")
+    value = getattr(p, field)
+    given: Sequence[int] = value if isinstance(value, list) else [value] * p.has(field)
+    if not given:
+        if default is None:
+            raise OpError(
+                "missing-kernel", "the layer has no `kernel_size`", field=path
+            )
+        return (default,) * axes
+    if len(given) not in (1, axes):
+        raise OpError(
+            "conflicting-sizes",
+            f"`{field}` has {len(given)} values for {axes} axes",
+            field=f"{path}.{field}",
+        )
+    sizes = tuple(given) if len(given) == axes else (given[0],) * axes
+    return _positive(sizes, field, f"{path}.{field}")
+
+
+def _positive(sizes: Sizes, field: str, path: str) -> Sizes:
+    least = 0 if field == "pad" else 1
+    if min(sizes) < least:
+        raise OpError("bad-size", f"`{field}` must be at least {least}", field=path)
+    return sizes
+
+
+def one_or_each(sizes: Sizes) -> Argument:
+    """One number where all axes agree, as Keras takes either."""
+    return sizes[0] if len(set(sizes)) == 1 else sizes

@@ -1,0 +1,1 @@
+"""Net to net, one concern a file."""

@@ -1,0 +1,136 @@
+"""From the net to the program: every layer's op writes its Keras calls."""
+
+from __future__ import annotations
+
+from caffe2k.codegen.names import keras_name
+from caffe2k.codegen.program import (
+    Call,
+    KerasLayer,
+    ModelInput,
+    ModelOutput,
+    Program,
+    Step,
+    Tensor,
+    keras_layer,
+    runtime,
+)
+from caffe2k.diagnostics import Diagnostics
+from caffe2k.ir.layout import DataFormat
+from caffe2k.ir.net import Blob, Layer, Net
+from caffe2k.ops import find_op
+from caffe2k.ops.base import OpError
+from caffe2k.ops.lowering import LoweredNet, Lowering
+from caffe2k.passes.layouts import Layouts, choose_layouts
+
+
+def lower(net: Net, form: DataFormat, diagnostics: Diagnostics) -> LoweredNet:
+    """The net as Keras calls; a layer that can't be said in Keras is a diagnostic."""
+    layouts = choose_layouts(net, form, set(_boundary_blobs(net)))
+    whole = LoweredNet(net, form, Program(net.name))
+    for layer in net.layers:
+        op = find_op(layer.type)
+        assert op is not None
+        if op.is_source:
+            _add_source(whole, layer)
+            continue
+        try:
+            _lower_layer(whole, layer, layouts)
+        except OpError as e:
+            diagnostics.error(e.code, e.message, e.span(layer), help=e.help)
+            return whole
+    _close(whole)
+    return whole
+
+
+def _boundary_blobs(net: Net) -> list[Blob]:
+    """What may leave the model: blobs under a loss or metric, and those nobody reads."""
+    consumers = net.consumers()
+    found: list[Blob] = []
+    for layer in net.layers:
+        op = find_op(layer.type)
+        assert op is not None
+        if op.is_loss or op.is_metric:
+            found.append(layer.bottoms[0])
+        if not op.is_source:
+            found.extend(t for t in layer.tops if t not in consumers)
+    return list(dict.fromkeys(found))
+
+
+def _add_source(whole: LoweredNet, layer: Layer) -> None:
+    for top in layer.tops:
+        if top not in whole.tensors:
+            whole.tensors[top] = Tensor(top.name)
+            whole.layouts[top] = whole.form.boundary(len(whole.net.shapes[top]))
+            whole.sources[top] = whole.names.claim(keras_name(top.name))
+            whole.source_comments[top] = layer.comments
+
+
+def _lower_layer(whole: LoweredNet, layer: Layer, layouts: Layouts) -> None:
+    op_type = find_op(layer.type)
+    assert op_type is not None
+    op = op_type(layer)
+    k = Lowering(
+        whole, layer, layouts.reads[layer.index], [layouts.blobs[t] for t in layer.tops]
+    )
+    op.lower(k)
+    if op.is_loss:
+        return
+    for top, weight in zip(layer.tops, op.loss_weights, strict=False):
+        if weight != 0:
+            _weigh(whole, top, weight)
+
+
+def _weigh(whole: LoweredNet, top: Blob, weight: float) -> None:
+    """A loss_weight on a layer that is no loss: its top's sum joins the objective."""
+    call = Call(runtime("endpoint", "WeightedOutput"), (weight,))
+    layer = KerasLayer(whole.names.claim(f"{keras_name(top.name)}_loss"), call)
+    made = Tensor(top.name)
+    whole.program.steps.append(Step(layer, (whole.tensors[top],), (made,)))
+    whole.tensors[top] = made
+
+
+def _close(whole: LoweredNet) -> None:
+    """Settles inputs and outputs, and drops what no output needs."""
+    program, net = whole.program, whole.net
+    consumers = net.consumers()
+    terms = (*program.losses, *program.metrics)
+    read = {term.output for term in terms}
+    for blob in _boundary_blobs(net):
+        if blob in whole.tensors and (blob not in consumers or blob.name in read):
+            _add_output(whole, blob)
+    _prune(program)
+    used = {t for step in program.steps for t in step.inputs}
+    for blob, name in whole.sources.items():
+        tensor = whole.tensors[blob]
+        if tensor in used:
+            shape = whole.layouts[blob].keras_shape(net.shapes[blob])
+            comments = whole.source_comments[blob]
+            program.inputs.append(ModelInput(blob.name, name, shape, tensor, comments))
+
+
+def _add_output(whole: LoweredNet, blob: Blob) -> None:
+    layout = whole.form.boundary(whole.layouts[blob].rank)
+    tensor = whole.read(blob, layout)
+    program = whole.program
+    taken = {o.tensor for o in program.outputs}
+    is_input = any(whole.tensors[source] is tensor for source in whole.sources)
+    if tensor in taken or is_input:
+        layer = KerasLayer(
+            whole.names.claim(f"{keras_name(blob.name)}_output"),
+            Call(keras_layer("Identity")),
+        )
+        same = Tensor(blob.name)
+        program.steps.append(Step(layer, (tensor,), (same,)))
+        tensor = same
+    if blob.name not in {o.key for o in program.outputs}:
+        program.outputs.append(ModelOutput(blob.name, tensor))
+
+
+def _prune(program: Program) -> None:
+    needed = {output.tensor for output in program.outputs}
+    kept: list[Step] = []
+    for step in reversed(program.steps):
+        if needed.intersection(step.outputs):
+            kept.append(step)
+            needed.update(step.inputs)
+    program.steps = kept[::-1]

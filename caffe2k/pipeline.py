@@ -1,0 +1,137 @@
+"""Every stage between a net's message and its Keras calls; nothing else knows them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from caffe2k.diagnostics import Diagnostics
+from caffe2k.ir.layout import DataFormat
+from caffe2k.ir.net import Layer, Net, Phase, Shape
+from caffe2k.ops import find_op
+from caffe2k.ops.data import SourceOp
+from caffe2k.ops.lowering import LoweredNet
+from caffe2k.passes.fuse import fuse_activations
+from caffe2k.passes.lower import lower
+from caffe2k.passes.merge import merge_phases
+from caffe2k.passes.resolve import resolve
+from caffe2k.passes.select import select_layers, state_of
+from caffe2k.passes.shapes import infer_shapes
+from caffe2k.passes.sharing import share_params
+from caffe2k.passes.weight_plan import weight_plan
+from caffe2k.schema.message import Message
+from caffe2k.sources.data_files import DataFiles
+from caffe2k.weights.plan import WeightPlan
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose about a translation."""
+
+    phase: Phase | None = None
+    """One phase alone; None for what the net is made for."""
+    data_format: str = "channels_last"
+    input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    """Blob -> shape in Caffe's order, batch included; instead of what the data says."""
+    strict: bool = False
+    """Whether a difference from Caffe is an error."""
+
+
+class BlobShapes:
+    """The shapes of data layers: the user's, the data's, or what the layer itself tells."""
+
+    def __init__(
+        self, root: Path, given: Mapping[str, Shape], diagnostics: Diagnostics
+    ) -> None:
+        self._files = DataFiles(root, diagnostics)
+        self._given = given
+
+    def of(self, layer: Layer) -> tuple[Shape, ...] | None:
+        op_type = find_op(layer.type)
+        assert op_type is not None and issubclass(op_type, SourceOp)
+        op = op_type(layer)
+        batch = op.p.batch_size
+        given = [self._given.get(top.name) for top in layer.tops]
+        if given[0] is not None:
+            rest = [shape or (given[0][0],) for shape in given[1:]]
+            return (given[0], *rest)
+        found = self._files.of(layer)
+        if found is not None:
+            return found
+        records = op.record_shapes()
+        if records is None:
+            return None
+        return tuple((batch, *record) for record in records[: len(layer.tops)])
+
+
+@dataclass(frozen=True, eq=False)
+class TranslatedNet:
+    """A net as Keras calls, with the nets of its phases as Caffe has them."""
+
+    message: Message
+    phases: Mapping[Phase, Net]
+    whole: LoweredNet
+    plan: WeightPlan
+
+    @property
+    def net(self) -> Net:
+        return self.whole.net
+
+
+def analyse(
+    message: Message,
+    root: Path,
+    options: Options,
+    diagnostics: Diagnostics,
+    states: Mapping[Phase, Message] | None = None,
+) -> dict[Phase, Net]:
+    """The nets of the phases, with the shapes that Caffe gives their blobs.
+
+    `root` is the folder that data is looked up in; `states` what a solver adds to the
+    net's own state. Problems are added to `diagnostics`.
+    """
+    data = BlobShapes(root, options.input_shapes, diagnostics)
+    nets: dict[Phase, Net] = {}
+    for phase in _phases(message, options):
+        state = state_of(message, phase, (states or {}).get(phase))
+        layers = select_layers(message, state, diagnostics)
+        net = resolve(message.name, layers, phase, diagnostics)
+        nets[phase] = infer_shapes(net, data, diagnostics)
+    return nets
+
+
+def _phases(message: Message, options: Options) -> list[Phase]:
+    """Both phases for a net that can be trained, TEST alone for one that can't."""
+    if options.phase is not None:
+        return [options.phase]
+    trained = any(_is_for_training(layer) for layer in message.layer)
+    return [Phase.TRAIN, Phase.TEST] if trained else [Phase.TEST]
+
+
+def _is_for_training(layer: Message) -> bool:
+    op = find_op(layer.type)
+    if op is None:
+        return False
+    return op.is_loss or (op.is_source and layer.type != "Input") or any(layer.loss_weight)
+
+
+def translate_net(
+    message: Message,
+    root: Path,
+    options: Options,
+    diagnostics: Diagnostics,
+    states: Mapping[Phase, Message] | None = None,
+) -> TranslatedNet:
+    """A net as Keras calls; raises TranslationError with all that is wrong with it."""
+    nets = analyse(message, root, options, diagnostics, states)
+    diagnostics.raise_if_errors()
+    if len(nets) == 2:
+        net = merge_phases(nets[Phase.TRAIN], nets[Phase.TEST], diagnostics)
+    else:
+        (net,) = nets.values()
+    net = fuse_activations(share_params(net, diagnostics))
+    diagnostics.raise_if_errors()
+    whole = lower(net, DataFormat(options.data_format), diagnostics)
+    diagnostics.raise_if_errors()
+    return TranslatedNet(message, nets, whole, weight_plan(whole))

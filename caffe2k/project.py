@@ -1,0 +1,127 @@
+"""A Caffe project as its user names it: a net, or a solver that names its net."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffe2k.diagnostics import Diagnostics, SourceSpan
+from caffe2k.ir.net import Phase
+from caffe2k.prototxt.read import read, read_net, read_solver
+from caffe2k.prototxt.upgrade import upgrade
+from caffe2k.schema.message import Message
+
+
+@dataclass(frozen=True, eq=False)
+class Project:
+    """The messages of a project, upgraded, and the folder that Caffe would run in."""
+
+    net: Message
+    net_name: str
+    root: Path
+    solver: Message | None = None
+    solver_name: str = ""
+
+    @property
+    def states(self) -> dict[Phase, Message]:
+        """What the solver adds to the net's state in each phase."""
+        if self.solver is None:
+            return {}
+        states = {}
+        if self.solver.has("train_state"):
+            states[Phase.TRAIN] = self.solver.train_state
+        if self.solver.has("test_state"):
+            states[Phase.TEST] = self.solver.test_state[0]
+        return states
+
+
+def read_project(
+    path: Path, solver_path: Path | None, diagnostics: Diagnostics
+) -> Project:
+    """Reads a net, or a solver and the net that it names.
+
+    Raises TranslationError where a file can't be read, or a solver names no net.
+    """
+    message = read(path, diagnostics)
+    diagnostics.raise_if_errors()
+    if message.schema.name == "SolverParameter":
+        return _from_solver(message, path, diagnostics)
+    solver = None
+    if solver_path is not None:
+        solver = read_solver(solver_path, diagnostics)
+        diagnostics.raise_if_errors()
+        solver = upgrade(solver, diagnostics)
+        solver.mark_read(*_NET_FIELDS)
+    net = upgrade(message, diagnostics)
+    solver_name = solver_path.name if solver_path else ""
+    return Project(net, path.name, path.parent, solver, solver_name)
+
+
+_NET_FIELDS = ("net", "train_net", "test_net", "net_param", "train_net_param")
+
+
+def _from_solver(solver: Message, path: Path, diagnostics: Diagnostics) -> Project:
+    solver = upgrade(solver, diagnostics)
+    for field in ("net_param", "train_net_param"):
+        if solver.has(field):
+            net = upgrade(getattr(solver, field), diagnostics)
+            solver.mark_read(field)
+            return Project(net, path.name, path.parent, solver, path.name)
+    for field in ("net", "train_net"):
+        if solver.has(field):
+            return _from_named_net(solver, field, path, diagnostics)
+    diagnostics.error(
+        "solver-without-net",
+        f"`{path.name}` names no net",
+        help='add a line such as net: "train_val.prototxt", or give the net and the '
+        "solver with --solver",
+    )
+    diagnostics.raise_if_errors()
+    raise AssertionError("unreachable")
+
+
+def _from_named_net(
+    solver: Message, field: str, path: Path, diagnostics: Diagnostics
+) -> Project:
+    named: str = getattr(solver, field)
+    found = find_beside(named, path.parent)
+    if found is None:
+        _report_missing_net(named, solver.span_of(field), path, diagnostics)
+        diagnostics.raise_if_errors()
+    assert found is not None
+    net = read_net(found, diagnostics)
+    diagnostics.raise_if_errors()
+    net = upgrade(net, diagnostics)
+    return Project(net, found.name, _start_of(found, named), solver, path.name)
+
+
+def _start_of(found: Path, named: str) -> Path:
+    """The folder that `named` is relative to: the one that Caffe runs in."""
+    if Path(named).is_absolute():
+        return found.parent
+    return found.parents[len(Path(named).parts) - 1]
+
+
+def find_beside(named: str, folder: Path) -> Path | None:
+    """A path that a prototxt names, from the folder that Caffe was run in.
+
+    That is the working directory, the prototxt's folder, or one above it: Caffe's own
+    examples name their nets from the root of the repository.
+    """
+    for start in (folder, *folder.absolute().parents, Path()):
+        candidate = start / named
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _report_missing_net(
+    named: str, span: SourceSpan | None, path: Path, diagnostics: Diagnostics
+) -> None:
+    diagnostics.error(
+        "missing-net",
+        f"the solver's net `{named}` is not there",
+        span,
+        help="paths are looked up in the solver's folder, the folders above it, and the "
+        "working directory; or give the net, and the solver with --solver",
+    )

@@ -1,0 +1,84 @@
+"""DataFiles: asks the files that a net's data layers name for the shapes of the tops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from caffe2k.diagnostics import Diagnostics
+from caffe2k.ir.net import Layer, Shape
+from caffe2k.schema.message import Message
+from caffe2k.sources.database import datum_shape, first_record
+from caffe2k.sources.errors import SourceError
+from caffe2k.sources.hdf5 import dataset_shapes
+from caffe2k.sources.images import listed_image_shape
+
+
+class DataFiles:
+    """Shapes of Data, HDF5Data and ImageData layers, from the data that they name.
+
+    Relative names are looked up in `root`, the folder that the net is trained from.
+    Data that is missing or can't be read is a warning at the place that names it,
+    because a net can be translated without its data. What Caffe refuses is an error.
+    """
+
+    def __init__(self, root: Path, diagnostics: Diagnostics) -> None:
+        self._root = root
+        self._diagnostics = diagnostics
+
+    def of(self, layer: Layer) -> tuple[Shape, ...] | None:
+        """The shapes of the layer's tops, batch included, in Caffe's axis order.
+
+        None where the layer is of another type, and where no shape can be read.
+        Caffe: data_layer.cpp and image_data_layer.cpp, DataLayerSetUp;
+        hdf5_data_layer.cpp, LayerSetUp.
+        """
+        if layer.type not in _PROBES:
+            return None
+        field, probe = _PROBES[layer.type]
+        param: Message = getattr(layer.message, field)
+        try:
+            shapes = probe(layer, param, self._root)
+        except SourceError as error:
+            span = error.span or param.span_of("source")
+            d = self._diagnostics
+            report = d.error if error.refused else d.warning
+            report(error.code, error.message, span, help=error.help)
+            return None
+        batch_size: int = param.batch_size
+        return tuple((batch_size, *shape) for shape in shapes[: len(layer.tops)])
+
+
+def _data(layer: Layer, param: Message, root: Path) -> list[Shape]:
+    record = first_record(root, param.source, param.backend)
+    transform: Message = layer.message.transform_param
+    return [_cropped(datum_shape(record, param.source, transform), transform), ()]
+
+
+def _image_data(layer: Layer, param: Message, root: Path) -> list[Shape]:
+    shape = listed_image_shape(root, param)
+    return [_cropped(shape, layer.message.transform_param), ()]
+
+
+def _hdf5_data(layer: Layer, param: Message, root: Path) -> list[Shape]:
+    return dataset_shapes(root, param.source, [top.name for top in layer.tops])
+
+
+_PROBES = {
+    "Data": ("data_param", _data),
+    "ImageData": ("image_data_param", _image_data),
+    "HDF5Data": ("hdf5_data_param", _hdf5_data),
+}
+
+
+def _cropped(shape: tuple[int, int, int], transform: Message) -> Shape:
+    """data_transformer.cpp, InferBlobShape."""
+    channels, height, width = shape
+    crop: int = transform.crop_size
+    if crop > min(height, width):
+        raise SourceError(
+            "crop-too-large",
+            f"crop_size {crop} is larger than the first image, {height} x {width}",
+            refused=True,
+            span=transform.span_of("crop_size"),
+        )
+    return (channels, crop or height, crop or width)

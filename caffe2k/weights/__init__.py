@@ -1,0 +1,1 @@
+"""Caffe's weight files, and how their blobs become Keras's weights."""

@@ -1,0 +1,82 @@
+"""Blob, LayerBlobs and CaffeModel: what a file of weights holds, loaded on demand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from caffe2k.weights.errors import WeightsError
+
+Shape = tuple[int, ...]
+FloatArray = npt.NDArray[np.float32]
+
+MAX_AXES = 32
+"""Caffe's kMaxBlobAxes (include/caffe/blob.hpp)."""
+
+_LEGACY_AXES = 4
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One parameter blob in Caffe's axis order.
+
+    `legacy` blobs were written with num, channels, height and width, so that their shape
+    is padded with ones in front: a bias of 10 is (1, 1, 1, 10). `stored` is how many
+    values the file holds, which a damaged file may contradict.
+    """
+
+    shape: Shape
+    stored: int
+    legacy: bool = False
+    load: Callable[[], FloatArray] = field(repr=False, compare=False, kw_only=True)
+
+    @property
+    def count(self) -> int:
+        """How many values the shape asks for."""
+        return math.prod(self.shape)
+
+    def has_shape(self, shape: Shape) -> bool:
+        """Whether Caffe copies this blob into a parameter of `shape`.
+
+        A legacy blob is compared from the last axis backwards, axes that the parameter
+        lacks counting as 1; any other must be equal (blob.cpp, Blob::ShapeEquals).
+        """
+        if not self.legacy:
+            return self.shape == shape
+        padding = _LEGACY_AXES - len(shape)
+        return padding >= 0 and self.shape == (1,) * padding + shape
+
+    def array(self) -> FloatArray:
+        """The values in C order, in this blob's shape: a read-only view where possible.
+
+        Raises WeightsError where the file holds another number of values
+        (blob.cpp, Blob::FromProto).
+        """
+        if self.stored != self.count:
+            raise WeightsError(
+                "blob-count",
+                f"a blob of shape {self.shape} needs {self.count} values, "
+                f"its file holds {self.stored}",
+            )
+        return self.load().reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class LayerBlobs:
+    """A layer of the file. A blob is None where an HDF5 file left out a shared one."""
+
+    name: str
+    type: str
+    blobs: tuple[Blob | None, ...]
+
+
+@dataclass(frozen=True)
+class CaffeModel:
+    """A file of weights: its net's name and all of its layers, in the file's order."""
+
+    name: str
+    layers: tuple[LayerBlobs, ...]

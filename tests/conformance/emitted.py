@@ -1,0 +1,146 @@
+"""A translated case: its emitted files imported, its ported weights loaded, and run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from caffe2k.codegen.program import Tensor
+from caffe2k.ir.net import Blob, Phase
+from caffe2k.pipeline import Options
+from caffe2k.translation import Translation, translate
+from caffe2k.weights.port import to_caffe
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@contextmanager
+def imported(folder: Path, name: str) -> Iterator[ModuleType]:
+    """A module of an emitted project, as a script that lies beside it would import it."""
+    emitted = {"model", "train", "data", "caffe_runtime"}
+    kept = {k: m for k, m in sys.modules.items() if k.partition(".")[0] in emitted}
+    for key in kept:
+        del sys.modules[key]
+    sys.path.insert(0, str(folder))
+    try:
+        importlib.invalidate_caches()
+        yield importlib.import_module(name)
+    finally:
+        sys.path.remove(str(folder))
+        for key in [k for k in sys.modules if k.partition(".")[0] in emitted]:
+            del sys.modules[key]
+        sys.modules.update(kept)
+
+
+def translated(
+    net: Path, weights: Path | None, phase: str, folder: Path, **options: object
+) -> Translation:
+    """The case as a user would translate it, written to `folder`."""
+    translation = translate(
+        net,
+        weights=weights,
+        options=Options(phase=Phase[phase], **options),  # type: ignore[arg-type]
+    )
+    translation.write(folder)
+    return translation
+
+
+class EmittedNet:
+    """A model of emitted code, fed and read in Caffe's axis order."""
+
+    def __init__(self, translation: Translation, folder: Path, phase: str) -> None:
+        self.net = translation.net
+        self.program = self.net.whole.program
+        self.training = phase == "TRAIN"
+        with imported(folder, "model") as module:
+            self.model = module.build_model()
+            self.losses = self._by_output(getattr(module, "losses", lambda: None)())
+            metrics = getattr(module, "metrics", list)()
+            self.weights = getattr(module, "LOSS_WEIGHTS", None)
+        self.metrics = self._metric_list(metrics)
+        if translation.weights_file is not None:
+            self.model.load_weights(folder / translation.weights_file, by_name=True)
+
+    def _by_output(self, losses: object) -> dict[str, object]:
+        if losses is None:
+            return {}
+        if isinstance(losses, dict):
+            return losses
+        return {self.program.outputs[0].key: losses}
+
+    def _metric_list(self, metrics: object) -> list[object]:
+        """The metric objects in the order of the program's terms."""
+        if isinstance(metrics, dict):
+            queues = {key: list(found) for key, found in metrics.items()}
+        else:
+            queues = {self.program.outputs[0].key: list(metrics)}  # type: ignore[call-overload]
+        return [queues[term.output].pop(0) for term in self.program.metrics]
+
+    def to_keras(self, array: np.ndarray) -> np.ndarray:
+        """How a blob enters the model."""
+        layout = self.net.whole.form.boundary(array.ndim)
+        return np.ascontiguousarray(array.transpose(layout.perm))
+
+    def to_caffe(self, array: np.ndarray) -> np.ndarray:
+        """How a blob that left the model lies in Caffe."""
+        layout = self.net.whole.form.boundary(array.ndim)
+        return array.transpose(np.argsort(layout.perm))
+
+    def loss_weight(self, output: str) -> float:
+        if self.weights is None:
+            return 1.0
+        if isinstance(self.weights, dict):
+            return float(self.weights.get(output, 1.0))
+        return float(self.weights[0])
+
+    def model_inputs(self, tensors: Mapping[str, object]) -> object:
+        """What model() takes: one tensor, or a dict by input name."""
+        inputs = {i.name: tensors[i.blob] for i in self.program.inputs}
+        return next(iter(inputs.values())) if len(inputs) == 1 else inputs
+
+    def outputs(self, result: object) -> dict[str, object]:
+        """The model's result by blob name."""
+        if isinstance(result, dict):
+            return result
+        return {self.program.outputs[0].key: result}
+
+    def blob(self, name: str, inputs: Arrays) -> np.ndarray:
+        """Any blob of the net by its Caffe name, in Caffe's axis order."""
+        import keras
+
+        whole = self.net.whole
+        blob = max(
+            (b for b in whole.tensors if b.name == name), key=lambda b: b.version
+        )
+        layer, index = self._maker(whole.tensors[blob])
+        symbolic = self.model.get_layer(layer).output
+        if isinstance(symbolic, (list, tuple)):
+            symbolic = symbolic[index]
+        inner = keras.Model(self.model.inputs, symbolic)
+        value = inner(
+            self.model_inputs({k: self.to_keras(v) for k, v in inputs.items()}),
+            training=self.training,
+        )
+        array = np.asarray(keras.ops.convert_to_numpy(value))
+        return array.transpose(np.argsort(whole.layouts[blob].perm))
+
+    def _maker(self, tensor: Tensor) -> tuple[str, int]:
+        for step in self.program.steps:
+            if tensor in step.outputs:
+                assert step.layer.name is not None
+                return step.layer.name, step.outputs.index(tensor)
+        raise LookupError(tensor.hint)
+
+    def params(self, arrays: Mapping[str, list[np.ndarray]]) -> dict[tuple[str, int], np.ndarray]:
+        """Arrays by Keras layer, as Caffe's blobs by (layer, index)."""
+        return to_caffe(self.net.plan, arrays)
+
+    def is_loss_top(self, name: str) -> bool:
+        """Whether a blob is a loss, which an endpoint repeats for every sample."""
+        return self.net.net.shapes.get(Blob(name)) == ()

@@ -1,0 +1,205 @@
+"""Display, tests, snapshots and stopping, counted in Caffe's iterations."""
+
+import itertools
+import os
+
+import keras
+import numpy as np
+import pytest
+from caffe_solver_runs import (
+    batches,
+    compile_digits_net,
+    digits_net,
+    needs_suite,
+    parameter_error,
+    trajectory,
+)
+
+from caffe2k.runtime.callbacks import Display, Evaluation, Snapshot, StopAt, evaluate
+from caffe2k.runtime.multipliers import Multiplier, resolve_multipliers
+from caffe2k.runtime.optimizers import CaffeSGD
+from caffe2k.runtime.schedules import Fixed, Step
+
+
+def train(model, callbacks, **kwargs):
+    settings = {"epochs": 3, "steps_per_epoch": 10, "verbose": 0, **kwargs}
+    data = settings.pop("data", None) or batches("train", 10)
+    data = (batch for batch in data)  # Keras takes a generator, but no other iterator
+    return model.fit(data, callbacks=callbacks, shuffle=False, **settings).history
+
+
+def sgd_model(case="sgd_fixed", **settings):
+    """The digits net, compiled as solvers/<case>/solver.prototxt says."""
+    model = digits_net(trajectory(case))
+    multipliers = resolve_multipliers(model, {"bias": Multiplier(2, 0)})
+    settings = {"momentum": 0.9, "weight_decay": 0.01, **settings}
+    rate = settings.pop("rate", Fixed(0.05))
+    compile_digits_net(model, CaffeSGD(rate, multipliers=multipliers, **settings))
+    return model
+
+
+def displayed(capsys):
+    lines = [line for line in capsys.readouterr().out.splitlines() if ", loss" in line]
+    return {
+        int(words[1].rstrip(",")): float(words[4].rstrip(","))
+        for words in map(str.split, lines)
+    }
+
+
+@needs_suite
+@pytest.mark.parametrize(("every", "average_loss"), [(1, 1), (4, 1), (4, 3), (3, 7)])
+def test_display_averages_the_last_iterations(every, average_loss, capsys):
+    history = train(sgd_model(), [Display(every, average_loss)])
+    losses = trajectory("sgd_fixed")["loss"]
+
+    expected = {
+        i: np.mean(losses[max(0, i + 1 - average_loss) : i + 1])
+        for i in range(0, 30, every)
+    }
+    assert displayed(capsys) == pytest.approx(expected, rel=1e-5)
+    epoch_means = losses.reshape(3, 10).mean(axis=1)
+    np.testing.assert_allclose(history["loss"], epoch_means, rtol=1e-6)
+
+
+def test_the_form_of_a_displayed_line(capsys):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[2.0]], "float32")])
+    model.compile(CaffeSGD(Step(0.0, 0.5, 1)), loss="mse")
+    values = ((np.array([[x]], "float32"), np.zeros((1, 1))) for x in (1, 2, 4))
+    train(model, [Display(2)], data=values, epochs=1, steps_per_epoch=3)
+    assert capsys.readouterr().out.splitlines() == [
+        "Iteration 0, loss = 4, lr = 0",
+        "Iteration 2, loss = 64, lr = 0",
+    ]
+
+
+@needs_suite
+def test_tests_go_on_where_the_last_test_stopped(capsys):
+    """Accuracy and loss of each of Caffe's four tests, and Keras's own log of them."""
+    recorded = trajectory("sgd_fixed")
+    evaluation = Evaluation(batches("test", 20), test_iter=3, every=10)
+    history = train(sgd_model(), [evaluation])
+
+    printed = iter(capsys.readouterr().out.splitlines())
+    for iteration in (0, 10, 20, 30):
+        assert next(printed) == f"Iteration {iteration}, Testing net (#0)"
+        outputs = dict(next(printed).split(": ")[1].split(" = ") for _ in range(2))
+        for name in ("accuracy", "loss"):
+            expected = pytest.approx(
+                float(recorded[f"test/{iteration}/{name}"]), rel=1e-5
+            )
+            assert float(outputs[name]) == expected
+            if iteration:
+                logged = history[f"val_{name}"][iteration // 10 - 1]
+                assert logged == expected
+    assert len(history["val_accuracy"]) == 3
+
+
+@needs_suite
+def test_no_test_at_the_start_or_after_a_partial_epoch(capsys):
+    evaluation = Evaluation(batches("test", 20), test_iter=1, every=10, at_start=False)
+    train(sgd_model(), [evaluation, StopAt(25)])
+    lines = capsys.readouterr().out.splitlines()
+    tested = [line for line in lines if line.startswith("Iteration")]
+    assert tested == [f"Iteration {n}, Testing net (#0)" for n in (10, 20)]
+
+
+def test_outputs_are_the_mean_of_batch_outputs(capsys):
+    """Also where a batch counts fewer labels than another."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
+    model.compile(loss="mae", weighted_metrics=[keras.metrics.MeanAbsoluteError("mae")])
+    x = np.ones((4, 1), "float32")
+    few = (np.zeros((4, 1), "float32"), np.array([1, 0, 0, 0], "float32"))
+    all_ = (np.full((4, 1), 4, "float32"), np.ones(4, "float32"))
+    outputs = evaluate(model, iter([(x, *few), (x, *all_), (x, *few)]), 2)
+    assert outputs["mae"] == 2.0
+    assert "    Test net output: mae = 2\n" in capsys.readouterr().out
+
+
+@needs_suite
+@pytest.mark.parametrize("iter_size", [1, 2])
+def test_stops_within_an_epoch(iter_size):
+    model = sgd_model(iter_size=iter_size)
+    train(model, [StopAt(13)], steps_per_epoch=10 * iter_size)
+    assert int(model.optimizer.iterations) == 13
+
+
+@needs_suite
+@pytest.mark.parametrize("iter_size", [1, 2])
+def test_a_snapshot_resumes_exactly(iter_size, tmp_path):
+    """Model, history, iteration: ten more updates end where thirty in a row did."""
+    rate = Step(0.05, 0.5, 7)
+    prefix = tmp_path / "made" / "net"
+    model = sgd_model(iter_size=iter_size, rate=rate)
+    steps = 10 * iter_size
+    train(model, [Snapshot(str(prefix), every=20)], steps_per_epoch=steps)
+    assert sorted(os.listdir(prefix.parent)) == [
+        "net_iter_20.keras",
+        "net_iter_30.keras",
+    ]
+
+    resumed = keras.saving.load_model(f"{prefix}_iter_20.keras")
+    assert int(resumed.optimizer.iterations) == 20
+    data = itertools.islice(batches("train", 10), 2 * steps, None)
+    train(resumed, [Display(1)], data=data, epochs=1, steps_per_epoch=steps)
+    for a, b in zip(model.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@needs_suite
+def test_counting_goes_on_after_a_snapshot(tmp_path, capsys):
+    prefix = str(tmp_path / "net")
+    train(sgd_model(), [Snapshot(prefix)], epochs=2)
+    resumed = keras.saving.load_model(f"{prefix}_iter_20.keras")
+    data = itertools.islice(batches("train", 10), 20, None)
+    train(resumed, [Display(1), StopAt(30)], data=data)
+    recorded = trajectory("sgd_fixed")
+    expected = dict(enumerate(recorded["loss"][20:], 20))
+    assert displayed(capsys) == pytest.approx(expected, rel=1e-5)
+    assert parameter_error(resumed, recorded, 30) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("settings", "iterations"),
+    [
+        ({"every": 2}, [2, 4, 5]),
+        ({"every": 5}, [5]),
+        ({}, [5]),
+        ({"every": 2, "after_train": False}, [2, 4]),
+    ],
+)
+def test_when_snapshots_are_taken(settings, iterations, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(
+        Snapshot, "_save", lambda self, iteration: saved.append(iteration)
+    )
+    train_nothing([Snapshot(str(tmp_path / "net"), **settings)], iterations=5)
+    assert saved == iterations
+
+
+def train_nothing(callbacks, iterations):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(CaffeSGD(0.0), loss="mse")
+    data = itertools.repeat((np.ones((1, 1), "float32"), np.ones((1, 1), "float32")))
+    train(model, callbacks, data=data, epochs=1, steps_per_epoch=iterations)
+
+
+def test_an_interrupted_snapshot_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(self, path):
+        with open(path, "w") as file:
+            file.write("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(keras.Model, "save", interrupted)
+    with pytest.raises(OSError, match="disk full"):
+        train_nothing([Snapshot(str(tmp_path / "net"), every=1)], iterations=1)
+    assert os.listdir(tmp_path) == []
+
+
+def test_batches_that_run_as_one_are_refused():
+    if keras.backend.backend() == "torch":
+        pytest.skip("Keras has no steps_per_execution on torch")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(CaffeSGD(0.0), loss="mse", steps_per_execution=2)
+    with pytest.raises(ValueError, match="steps_per_execution"):
+        model.fit(np.ones((4, 1)), np.ones((4, 1)), callbacks=[StopAt(1)], verbose=0)
