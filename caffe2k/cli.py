@@ -88,7 +88,10 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
 
 
 def _options(
-    phase: str | None, data_format: str, input_shapes: dict[str, tuple[int, ...]], strict: bool
+    phase: str | None,
+    data_format: str,
+    input_shapes: dict[str, tuple[int, ...]],
+    strict: bool,
 ) -> Options:
     from caffe2k.ir.net import Phase
     from caffe2k.pipeline import Options
@@ -107,9 +110,13 @@ def _options(
     help="Accept weights that cover only some layers, as for fine-tuning.",
 )
 @_net_options
-@click.option("-o", "--output", type=_FILE, help="The new folder; else model.py is printed.")
+@click.option(
+    "-o", "--output", type=_FILE, help="The new folder; else model.py is printed."
+)
 @click.option("--force", is_flag=True, help="Write into a folder that exists.")
-@click.option("--strict", is_flag=True, help="Make every difference from Caffe an error.")
+@click.option(
+    "--strict", is_flag=True, help="Make every difference from Caffe an error."
+)
 def translate(
     net_or_solver: Path,
     solver: Path | None,
@@ -150,15 +157,21 @@ def translate(
         translation.write(output, force=force)
     if translation.coverage is not None:
         _show_coverage(translation.coverage)
-    click.echo(f"{os.fspath(output)}: {', '.join(sorted(translation.top_level_files()))}")
+    click.echo(
+        f"{os.fspath(output)}: {', '.join(sorted(translation.top_level_files()))}"
+    )
 
 
 @main.command()
 @click.argument("net", type=_FILE)
 @click.argument("caffemodel", type=_FILE)
-@click.option("-o", "--output", type=_FILE, required=True, help="The .h5 file to write.")
+@click.option(
+    "-o", "--output", type=_FILE, required=True, help="The .h5 file to write."
+)
 @_net_options
-@click.option("--allow-partial", is_flag=True, help="Accept weights for only some layers.")
+@click.option(
+    "--allow-partial", is_flag=True, help="Accept weights for only some layers."
+)
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 def weights(
     net: Path,
@@ -202,7 +215,9 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

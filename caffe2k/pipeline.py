@@ -49,7 +49,8 @@ class BlobShapes:
 
     def of(self, layer: Layer) -> tuple[Shape, ...] | None:
         op_type = find_op(layer.type)
-        assert op_type is not None and issubclass(op_type, SourceOp)
+        assert op_type is not None
+        assert issubclass(op_type, SourceOp)
         op = op_type(layer)
         batch = op.p.batch_size
         given = [self._given.get(top.name) for top in layer.tops]
@@ -113,7 +114,9 @@ def _is_for_training(layer: Message) -> bool:
     op = find_op(layer.type)
     if op is None:
         return False
-    return op.is_loss or (op.is_source and layer.type != "Input") or any(layer.loss_weight)
+    return (
+        op.is_loss or (op.is_source and layer.type != "Input") or any(layer.loss_weight)
+    )
 
 
 def translate_net(

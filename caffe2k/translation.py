@@ -26,8 +26,8 @@ from caffe2k.ops.data import SourceOp, place
 from caffe2k.passes.unread import report_unread
 from caffe2k.passes.weight_plan import multipliers
 from caffe2k.pipeline import Options, TranslatedNet, translate_net
-from caffe2k.resources import template
 from caffe2k.project import Project, find_beside, read_project
+from caffe2k.resources import template
 from caffe2k.weights.coverage import CoverageReport
 
 
@@ -210,9 +210,7 @@ def _data_script(
     seed = None
     if project.solver is not None and project.solver.random_seed >= 0:
         seed = project.solver.random_seed
-    layers = {
-        phase.value: _readers(net, phase, means, diagnostics) for phase in Phase
-    }
+    layers = {phase.value: _readers(net, phase, means, diagnostics) for phase in Phase}
     return DataScript(
         data_functions(net.whole.program, layers),
         _data_root(project.root, output),
@@ -228,7 +226,11 @@ def _readers(
     found: list[DataLayer] = []
     for layer in net.net.layers:
         op_type = find_op(layer.type)
-        if op_type is None or not issubclass(op_type, SourceOp) or phase not in layer.phases:
+        if (
+            op_type is None
+            or not issubclass(op_type, SourceOp)
+            or phase not in layer.phases
+        ):
             continue
         try:
             reader = op_type(layer).reader(means)

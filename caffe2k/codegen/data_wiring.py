@@ -28,10 +28,10 @@ def _inputs(program: Program) -> Wiring:
 
 def _targets(program: Program) -> Wiring | None:
     """The label of each output that a loss or metric reads; none for other outputs."""
-    terms = (*program.losses, *program.metrics)
-    targets = {term.output: term.target_blob for term in terms}
+    targets = {term.output: term.target_blob for term in program.terms}
     if not targets:
         return None
     if len(program.outputs) == 1:
-        return next(iter(targets.values()))
+        (target,) = set(targets.values())
+        return target
     return targets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from caffe2k.codegen.literals import call_text, comment, literal, prose
@@ -11,13 +11,12 @@ from caffe2k.codegen.names import Names, keras_name, python_name
 from caffe2k.codegen.program import (
     Call,
     KerasLayer,
-    LossTerm,
-    MetricTerm,
     ModelInput,
     Program,
     Step,
     Target,
     Tensor,
+    Term,
 )
 from caffe2k.codegen.templates import render
 
@@ -211,5 +210,5 @@ def _metrics(program: Program) -> str | None:
     return f"{{{', '.join(f'{literal(k)}: {v}' for k, v in lists.items())}}}"
 
 
-def _comments(terms: list[LossTerm] | list[MetricTerm]) -> list[str]:
+def _comments(terms: Sequence[Term]) -> list[str]:
     return [comment(line) for term in terms for line in term.comments]

@@ -40,4 +40,6 @@ def python_name(name: str) -> str:
     safe = re.sub(r"\W+", "_", ascii_only).strip("_")[:_MOST].lower()
     if not safe or safe[0].isdigit():
         safe = f"blob_{safe}" if safe else "blob"
-    return f"{safe}_" if keyword.iskeyword(safe) or keyword.issoftkeyword(safe) else safe
+    return (
+        f"{safe}_" if keyword.iskeyword(safe) or keyword.issoftkeyword(safe) else safe
+    )

@@ -36,7 +36,9 @@ def write_folder(
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as e:
-        raise _refused("output-unwritable", f"can't write `{folder}`: {e.strerror}") from e
+        raise _refused(
+            "output-unwritable", f"can't write `{folder}`: {e.strerror}"
+        ) from e
     try:
         _fill(made, files)
         _swap(made, folder)

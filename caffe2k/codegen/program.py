@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from caffe2k.ir.net import Shape
 from caffe2k.weights.plan import PlannedWeight
@@ -31,7 +32,7 @@ def runtime(module: str, name: str) -> Target:
     return Target(f"caffe_runtime.{module}", name)
 
 
-Argument = object
+Argument = Any
 """A Python literal, a tuple or list of them, or a Call."""
 
 
@@ -104,28 +105,27 @@ class ModelOutput:
 
 
 @dataclass(frozen=True, eq=False)
-class LossTerm:
-    """A loss that compile() takes: what it reads, and how much it weighs."""
+class Term:
+    """A loss or metric that compile() takes: what it reads, and the top that it fills."""
 
     caffe_name: str
+    top: str
     output: str
     target_blob: str
     call: Call
-    weight: float
-    top: str
     comments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class MetricTerm:
-    """A metric that compile() takes; `top` is the blob whose number it reports."""
+class LossTerm(Term):
+    """A loss, and how much it weighs in the objective."""
 
-    caffe_name: str
-    top: str
-    output: str
-    target_blob: str
-    call: Call
-    comments: tuple[str, ...] = ()
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class MetricTerm(Term):
+    """A metric; its number is averaged over batches, as Caffe's test loop does."""
 
 
 @dataclass(eq=False)
@@ -147,11 +147,16 @@ class Program:
                 seen.add(id(step.layer))
                 yield step.layer
 
+    @property
+    def terms(self) -> list[Term]:
+        """Losses, then metrics."""
+        return [*self.losses, *self.metrics]
+
     def calls(self) -> Iterator[Call]:
         """Every call of the model, its losses and metrics."""
         for layer in self.layers():
             yield layer.call
-        for term in (*self.losses, *self.metrics):
+        for term in self.terms:
             yield term.call
 
     @property

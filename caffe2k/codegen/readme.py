@@ -54,7 +54,6 @@ def readme(
         )
         for layer in program.layers()
     ]
-    terms = (*program.losses, *program.metrics)
     return render(
         "README.md.j2",
         Readme(
@@ -65,8 +64,10 @@ def readme(
             weights_file=weights_file,
             rows=rows,
             loss_rows=[
-                Row(code(t.caffe_name), code(t.output), code(target_text(t.call.target)))
-                for t in terms
+                Row(
+                    code(t.caffe_name), code(t.output), code(target_text(t.call.target))
+                )
+                for t in program.terms
             ],
             inputs=[code(i.name) for i in program.inputs],
             warnings=list(warnings),

@@ -126,7 +126,8 @@ class _Checks:
         if "gamma" in policy:
             self._require("gamma", solver.gamma >= 0, "at least 0")
         if "stepsize" in policy:
-            self._require("stepsize", solver.stepsize > 0, "greater than 0")
+            positive = solver.stepsize > 0
+            self._require("stepsize", positive, "greater than 0", because="lr_policy")
         if solver.type in ("AdaGrad", "RMSProp"):
             self._require("momentum", solver.momentum == 0, f"0 with {solver.type}")
         if solver.type == "RMSProp":
@@ -136,17 +137,21 @@ class _Checks:
         self._require("max_iter", solver.max_iter > 0, "greater than 0")
         self._require("iter_size", solver.iter_size >= 1, "at least 1")
         if solver.test_iter:
-            self._require("test_interval", solver.test_interval > 0, "greater than 0")
+            positive = solver.test_interval > 0
+            self._require(
+                "test_interval", positive, "greater than 0", because="test_iter"
+            )
 
-    def _require(self, field: str, holds: bool, rule: str) -> None:
+    def _require(self, field: str, holds: bool, rule: str, because: str = "") -> None:
+        """An error at `field` or, where it is not set, at the field that asks for it."""
         if holds:
             return
-        value = getattr(self.solver, field)
-        unset = "" if self.solver.has(field) else " (not set)"
+        is_set = self.solver.has(field)
+        unset = "" if is_set else " (not set)"
         self.diagnostics.error(
             "invalid-setting",
-            f"`{field}` must be {rule}, but is {value:g}{unset}",
-            self.solver.span_of(field),
+            f"`{field}` must be {rule}, but is {getattr(self.solver, field):g}{unset}",
+            self.solver.span_of(field if is_set else because),
         )
 
     def test_nets(self) -> None:

@@ -74,7 +74,9 @@ class PReLU(ElementwiseOp):
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         if len(bottom[0]) < 2:
-            raise OpError("bottom-rank", f"layer `{self.layer.name}` needs a channel axis")
+            raise OpError(
+                "bottom-rank", f"layer `{self.layer.name}` needs a channel axis"
+            )
         return super().infer_shapes(bottom, data)
 
     def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:
@@ -103,7 +105,9 @@ class PReLU(ElementwiseOp):
         """The slopes in Keras's shape: 1 along every shared axis."""
         layout, channels = k.in_layouts[0], k.bottom[0][1] or 0
         keras_shape = layout.keras_shape(k.bottom[0])
-        shape = tuple(1 if a in shared else keras_shape[a] or 0 for a in range(1, layout.rank))
+        shape = tuple(
+            1 if a in shared else keras_shape[a] or 0 for a in range(1, layout.rank)
+        )
         if layout.order and k.params[0]:
             return reorder_axis((channels,), 0, layout.order)
         return IDENTITY if shape == k.params[0] else (Reshape(shape),)
@@ -148,7 +152,9 @@ class Dropout(ElementwiseOp):
 
     def lower(self, k: Lowering) -> None:
         k.output(
-            k.add(keras_layer("Dropout"), self.layer.message.dropout_param.dropout_ratio)
+            k.add(
+                keras_layer("Dropout"), self.layer.message.dropout_param.dropout_ratio
+            )
         )
 
 
@@ -161,7 +167,7 @@ class Eltwise(ElementwiseOp):
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         p, name = self.layer.message.eltwise_param, self.layer.name
-        for i, shape in enumerate(bottom):
+        for shape in bottom:
             if shape != bottom[0]:
                 raise OpError(
                     "bottom-shapes",

@@ -25,7 +25,9 @@ def initializer(
     sparse = filler.sparse
     if sparse != -1 and kind != "gaussian":
         raise OpError(
-            "sparse-filler", f"a filler of type `{kind}` can't be sparse", field=f"{field}.sparse"
+            "sparse-filler",
+            f"a filler of type `{kind}` can't be sparse",
+            field=f"{field}.sparse",
         )
     if kind == "constant":
         return constant(filler.value)
@@ -80,7 +82,9 @@ def _variance_scaling(kind: str, norm: str, blob: Shape, same_fan_in: bool) -> A
     total = count(blob)
     fan_in = total // (blob[0] or 1)
     fan_out = total // (blob[1] or 1) if len(blob) > 1 else total
-    fan = {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}[norm]
+    fan = {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}[
+        norm
+    ]
     if kind == "xavier":
         limit = round(math.sqrt(3 / fan), 8)
         return _keras("RandomUniform", -limit, limit)

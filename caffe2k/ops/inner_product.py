@@ -64,7 +64,9 @@ class InnerProduct(LayerOp):
     ) -> LayoutPlan:
         lead = self._axis(bottom[0])
         kept = given[0].perm[:lead] == tuple(range(lead)) and lead > 0
-        if given[0].order and (given[0].ordered_axis < lead or lead + 1 < len(bottom[0])):
+        if given[0].order and (
+            given[0].ordered_axis < lead or lead + 1 < len(bottom[0])
+        ):
             kept = False
         wanted = given[0] if kept else caffe_layout(len(bottom[0]))
         return LayoutPlan([wanted], [caffe_layout(len(top[0]))])
@@ -93,7 +95,9 @@ class InnerProduct(LayerOp):
         p = self.p
         shape = tuple(d or 0 for d in k.params[0])
         steps = (
-            reorder_axis(shape, 0, order) if p.transpose else dense_kernel(p.num_output, order)
+            reorder_axis(shape, 0, order)
+            if p.transpose
+            else dense_kernel(p.num_output, order)
         )
         weights = [k.weight("kernel", 0, steps)]
         if p.bias_term:

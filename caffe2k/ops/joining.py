@@ -36,7 +36,8 @@ class Concat(LayerOp):
         axis = self._axis(bottom[0])
         for shape in bottom:
             if len(shape) != len(bottom[0]) or any(
-                i != axis and a != b for i, (a, b) in enumerate(zip(shape, bottom[0], strict=True))
+                i != axis and a != b
+                for i, (a, b) in enumerate(zip(shape, bottom[0], strict=True))
             ):
                 raise OpError(
                     "bottom-shapes",

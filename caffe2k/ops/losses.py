@@ -15,7 +15,7 @@ from caffe2k.ops.reshaping import axis_within
 
 def _values(shape: Shape) -> list[int]:
     """The sizes that count: neither 1 nor unknown."""
-    return [d for d in shape if d not in (None, 1)]  # type: ignore[misc]
+    return [d for d in shape if d is not None and d != 1]
 
 
 def _product(shape: Shape) -> int:
@@ -38,7 +38,8 @@ class PairOp(LayerOp):
         form: DataFormat,
     ) -> LayoutPlan:
         return LayoutPlan(
-            [form.boundary(len(s)) for s in bottom], [form.boundary(len(s)) for s in top]
+            [form.boundary(len(s)) for s in bottom],
+            [form.boundary(len(s)) for s in top],
         )
 
     def check_labels(self, bottom: Sequence[Shape], axis: int) -> None:
@@ -175,7 +176,9 @@ class EuclideanLoss(PairOp):
         k.loss(call, self.loss_weights[0], endpoint=_differ(k))
 
 
-def _paired(bottom: Sequence[Shape], top: Sequence[Shape], form: DataFormat) -> LayoutPlan:
+def _paired(
+    bottom: Sequence[Shape], top: Sequence[Shape], form: DataFormat
+) -> LayoutPlan:
     """Value by value: both in the model's layout, or in Caffe's where shapes differ."""
     outputs = [form.boundary(len(s)) for s in top]
     if _values(bottom[0]) == _values(bottom[1]) and len(bottom[0]) == len(bottom[1]):
@@ -185,9 +188,7 @@ def _paired(bottom: Sequence[Shape], top: Sequence[Shape], form: DataFormat) -> 
 
 def _differ(k: Lowering) -> bool:
     """Whether prediction and target had to be brought into Caffe's order first."""
-    return any(
-        given != k.form.boundary(given.rank) for given in k.in_layouts
-    )
+    return any(given != k.form.boundary(given.rank) for given in k.in_layouts)
 
 
 @layer_op("Accuracy")
@@ -212,7 +213,8 @@ class Accuracy(PairOp):
                 f"`top_k` is {top_k}, but there are {classes} classes",
                 field="accuracy_param.top_k",
             )
-        return [(), (classes,)][: len(self.layer.tops)]
+        shapes: list[Shape] = [(), (classes,)]
+        return shapes[: len(self.layer.tops)]
 
     def lower(self, k: Lowering) -> None:
         p, found = self.layer.message.accuracy_param, dict[str, Argument]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from caffe2k.codegen.names import Names, keras_name
 from caffe2k.codegen.program import (
     Argument,
     Call,
@@ -21,7 +22,6 @@ from caffe2k.codegen.program import (
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Blob, Layer, Net, ParamKey, Phase, Shape
 from caffe2k.ops.base import OpError
-from caffe2k.codegen.names import Names, keras_name
 from caffe2k.weights.plan import PlannedWeight
 from caffe2k.weights.transforms import Steps
 
@@ -108,9 +108,7 @@ class Lowering:
         """A Keras weight that holds the layer's blob-th parameter after `steps`."""
         layer = self.layer
         shape = tuple(dim if dim is not None else -1 for dim in self.params[blob])
-        return PlannedWeight(
-            name, layer.name, blob, shape, steps, trainable=trainable
-        )
+        return PlannedWeight(name, layer.name, blob, shape, steps, trainable=trainable)
 
     def add(
         self,
@@ -209,13 +207,13 @@ class Lowering:
         plain = label in self._whole.sources and self._is_last_version(prediction)
         if plain and not taken and not endpoint and self._is_unread(top):
             term = LossTerm(
-                self.layer.name,
-                prediction.name,
-                label.name,
-                call,
-                weight,
-                top.name,
-                self._comments,
+                caffe_name=self.layer.name,
+                top=top.name,
+                output=prediction.name,
+                target_blob=label.name,
+                call=call,
+                comments=self._comments,
+                weight=weight,
             )
             program.losses.append(term)
             return
@@ -234,12 +232,12 @@ class Lowering:
                 field="bottom",
             )
         term = MetricTerm(
-            self.layer.name,
-            self.layer.tops[top].name,
-            prediction.name,
-            label.name,
-            call,
-            self._comments,
+            caffe_name=self.layer.name,
+            top=self.layer.tops[top].name,
+            output=prediction.name,
+            target_blob=label.name,
+            call=call,
+            comments=self._comments,
         )
         self._whole.program.metrics.append(term)
 
@@ -254,4 +252,3 @@ class Lowering:
 def _without_initializers(call: Call) -> Call:
     kept = tuple((k, v) for k, v in call.kwargs if not k.endswith("initializer"))
     return Call(call.target, call.args, kept)
-

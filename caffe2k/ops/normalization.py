@@ -111,7 +111,9 @@ class BatchNorm(ElementwiseOp):
         train = self.layer.message.batch_norm_param
         test = (self.layer.test_message or self.layer.message).batch_norm_param
         choices = {
-            Phase.TRAIN: train.use_global_stats if train.has("use_global_stats") else False,
+            Phase.TRAIN: train.use_global_stats
+            if train.has("use_global_stats")
+            else False,
             Phase.TEST: test.use_global_stats if test.has("use_global_stats") else True,
         }
         wanted = {choices[phase] for phase in k.layer.phases}

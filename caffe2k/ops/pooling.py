@@ -88,7 +88,7 @@ class Pooling(SpatialOp):
                 "pools (N, C, H, W) only",
                 field="bottom",
             )
-        size = (bottom[2], bottom[3])
+        size: Sizes = (bottom[2], bottom[3])
         stride = per_axis(p, "stride", 2, 1, _PATH)
         pad = per_axis(p, "pad", 2, 0, _PATH)
         if p.global_pooling:
@@ -118,7 +118,9 @@ class Pooling(SpatialOp):
             )
         if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
             raise OpError(
-                "bad-size", "`pad` must be smaller than the kernel", field=f"{_PATH}.pad"
+                "bad-size",
+                "`pad` must be smaller than the kernel",
+                field=f"{_PATH}.pad",
             )
 
     def _rounds_up(self) -> bool:

@@ -38,7 +38,9 @@ def _whole_target(wanted: Shape) -> tuple[int, ...]:
             f"the shape {wanted} has more than one size that differs between phases",
             help="translate one phase with --phase",
         )
-    return tuple(-1 if i == unknown[0] or d is None else d for i, d in enumerate(wanted))
+    return tuple(
+        -1 if i == unknown[0] or d is None else d for i, d in enumerate(wanted)
+    )
 
 
 def flat_segments(layout: Layout, shape: Shape, axis: int) -> tuple[Segment, ...]:

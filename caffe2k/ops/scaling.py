@@ -71,7 +71,9 @@ class CoveringOp(LayerOp):
         form: DataFormat,
     ) -> LayoutPlan:
         first = given[0]
-        if first.order and (len(given) > 1 or first.ordered_axis not in self.covered(bottom)):
+        if first.order and (
+            len(given) > 1 or first.ordered_axis not in self.covered(bottom)
+        ):
             first = first.plain
         return LayoutPlan([first, *(g.plain for g in given[1:])], [first])
 
@@ -137,7 +139,9 @@ class Scale(CoveringOp):
             weights.append(k.weight("bias", 1, steps))
         else:
             self.p.mark_read("bias_filler")
-        return k.add(runtime("elementwise", "Scale"), axes, weights=weights, **arguments)
+        return k.add(
+            runtime("elementwise", "Scale"), axes, weights=weights, **arguments
+        )
 
     def _bias_initializer(self, k: Lowering, blob: int) -> dict[str, Argument]:
         path = "scale_param.bias_filler"
@@ -163,4 +167,6 @@ class Bias(CoveringOp):
         bias = initializer(self.p.filler, k.params[0], "bias_param.filler")
         arguments = {} if bias == "zeros" else {"bias_initializer": bias}
         weights = [k.weight("bias", 0, steps)]
-        k.output(k.add(runtime("elementwise", "Bias"), axes, weights=weights, **arguments))
+        k.output(
+            k.add(runtime("elementwise", "Bias"), axes, weights=weights, **arguments)
+        )

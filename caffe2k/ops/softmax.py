@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from caffe2k.codegen.program import Argument, keras_layer
-from caffe2k.ops.joining import UnorderedOp
-from caffe2k.ops.base import DataShapes
-from caffe2k.ir.net import Shape
 from collections.abc import Sequence
+
+from caffe2k.codegen.program import Argument, keras_layer
+from caffe2k.ir.net import Shape
+from caffe2k.ops.base import DataShapes
+from caffe2k.ops.joining import UnorderedOp
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.reshaping import axis_within

@@ -11,7 +11,9 @@ from caffe2k.schema.message import Message
 Sizes = tuple[int, ...]
 
 
-def per_axis(p: Message, field: str, axes: int, default: int | None, path: str) -> Sizes:
+def per_axis(
+    p: Message, field: str, axes: int, default: int | None, path: str
+) -> Sizes:
     """A repeated setting as one number an axis (BaseConvolutionLayer::LayerSetUp).
 
     `kernel_size`, `stride`, `pad` and `dilation` hold nothing, one number, or one an

@@ -23,9 +23,7 @@ def fuse_activations(net: Net) -> Net:
     }
     dropped = {layer.index for layer in chosen.values()}
     layers = tuple(
-        _fused(layer, chosen[layer.index])
-        if layer.index in chosen
-        else layer
+        _fused(layer, chosen[layer.index]) if layer.index in chosen else layer
         for layer in net.layers
         if layer.index not in dropped
     )

@@ -60,7 +60,9 @@ def _scramblers(net: Net, layouts: Layouts, boundary: set[Blob]) -> set[int]:
     producers = net.producers()
     unhappy = [b for b in boundary if layouts.blobs[b].order]
     for layer in net.layers:
-        for bottom, read in zip(layer.bottoms, layouts.reads.get(layer.index, ()), strict=False):
+        for bottom, read in zip(
+            layer.bottoms, layouts.reads.get(layer.index, ()), strict=False
+        ):
             given = layouts.blobs[bottom]
             if given.order and given.order != read.order:
                 unhappy.append(bottom)
@@ -73,4 +75,3 @@ def _scramblers(net: Net, layouts: Layouts, boundary: set[Blob]) -> set[int]:
         else:
             found.add(maker.index)
     return found
-

@@ -93,8 +93,7 @@ def _close(whole: LoweredNet) -> None:
     """Settles inputs and outputs, and drops what no output needs."""
     program, net = whole.program, whole.net
     consumers = net.consumers()
-    terms = (*program.losses, *program.metrics)
-    read = {term.output for term in terms}
+    read = {term.output for term in program.terms}
     for blob in _boundary_blobs(net):
         if blob in whole.tensors and (blob not in consumers or blob.name in read):
             _add_output(whole, blob)

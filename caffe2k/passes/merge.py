@@ -56,7 +56,9 @@ class _Merger:
     def _twins(self, train: dict[int, Layer], test: dict[int, Layer]) -> dict[int, int]:
         """TRAIN layer -> the TEST layer of the same name, type and blobs."""
         waiting = {
-            _identity(layer): layer.index for layer in test.values() if layer.index not in train
+            _identity(layer): layer.index
+            for layer in test.values()
+            if layer.index not in train
         }
         twins: dict[int, int] = {}
         for layer in train.values():
@@ -185,7 +187,9 @@ def _differences(a: Message, b: Message, prefix: str = "") -> set[str]:
     for name in names:
         ours = [e.value for e in a.entries_of(name)]
         theirs = [e.value for e in b.entries_of(name)]
-        nested = a.schema.fields[name].message is not None and len(ours) == len(theirs) == 1
+        nested = (
+            a.schema.fields[name].message is not None and len(ours) == len(theirs) == 1
+        )
         if nested:
             found |= _differences(ours[0], theirs[0], f"{prefix}{name}.")
         elif [_plain(v) for v in ours] != [_plain(v) for v in theirs]:

@@ -50,11 +50,9 @@ def select_layers(
                 layer.span_of("exclude"),
                 help="keep one kind, as Caffe demands",
             )
-        if include:
-            selected = any([_meets(state, rule) for rule in include])
-        else:
-            selected = not any([_meets(state, rule) for rule in exclude])
-        if selected:
+        # All rules are held against the state, so that all of their fields are read.
+        met = [_meets(state, rule) for rule in include or exclude]
+        if any(met) == bool(include):
             yield index, layer
 
 

@@ -16,7 +16,10 @@ def infer_shapes(net: Net, data: DataShapes, diagnostics: Diagnostics) -> Net:
         op_type = find_op(layer.type)
         if op_type is None or any(b not in shapes for b in layer.bottoms):
             continue
-        if len(layer.bottoms) not in op_type.bottoms or len(layer.tops) not in op_type.tops:
+        if (
+            len(layer.bottoms) not in op_type.bottoms
+            or len(layer.tops) not in op_type.tops
+        ):
             continue
         op = op_type(layer)
         bottom = [shapes[b] for b in layer.bottoms]

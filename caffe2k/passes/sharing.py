@@ -35,7 +35,9 @@ def share_params(net: Net, diagnostics: Diagnostics) -> Net:
     return net.replace(owners=owners, multipliers=multipliers)
 
 
-def _check_param_count(layer: Layer, number: int, net: Net, diagnostics: Diagnostics) -> None:
+def _check_param_count(
+    layer: Layer, number: int, net: Net, diagnostics: Diagnostics
+) -> None:
     known = all(b in net.shapes for b in (*layer.bottoms, *layer.tops))
     if known and len(layer.params) > number:
         diagnostics.error(
@@ -81,5 +83,9 @@ def _merge(owner: ParamSpec, spec: ParamSpec, diagnostics: Diagnostics) -> Param
             )
         merged[field] = theirs if ours is None else ours
     return ParamSpec(
-        owner.name, merged["lr_mult"], merged["decay_mult"], owner.permissive, owner.span
+        owner.name,
+        merged["lr_mult"],
+        merged["decay_mult"],
+        owner.permissive,
+        owner.span,
     )

@@ -20,7 +20,9 @@ _LAYER = (
 )
 
 
-def report_unread(net: Message, layers: list[Message], diagnostics: Diagnostics) -> None:
+def report_unread(
+    net: Message, layers: list[Message], diagnostics: Diagnostics
+) -> None:
     """A diagnostic for each setting of the net and of `layers` that nothing read.
 
     Layers that no translated phase contains are not looked at.
@@ -40,5 +42,7 @@ def report_unread(net: Message, layers: list[Message], diagnostics: Diagnostics)
     for path, entry in net.unread():
         if not path.startswith("layer."):
             diagnostics.error(
-                "unsupported-option", f"`{path}` of the net is not supported", entry.span
+                "unsupported-option",
+                f"`{path}` of the net is not supported",
+                entry.span,
             )

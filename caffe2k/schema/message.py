@@ -13,6 +13,7 @@ from google.protobuf.message import Message as ProtobufMessage
 
 from caffe2k.diagnostics import SourceSpan
 from caffe2k.schema import caffe_pb2
+from caffe2k.schema.forks import fork_of
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class MessageType:
     def required(self) -> tuple[str, ...]:
         """The names of the fields that must be set."""
         return self._required if self.fields else ()
+
+    def fork_of(self, name: str) -> str | None:
+        """The fork of Caffe that added a field; None for BVLC's own."""
+        return fork_of(self._descriptor.fields_by_name[name])
 
     def __repr__(self) -> str:
         return f"MessageType({self.name})"

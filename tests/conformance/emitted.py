@@ -137,7 +137,9 @@ class EmittedNet:
                 return step.layer.name, step.outputs.index(tensor)
         raise LookupError(tensor.hint)
 
-    def params(self, arrays: Mapping[str, list[np.ndarray]]) -> dict[tuple[str, int], np.ndarray]:
+    def params(
+        self, arrays: Mapping[str, list[np.ndarray]]
+    ) -> dict[tuple[str, int], np.ndarray]:
         """Arrays by Keras layer, as Caffe's blobs by (layer, index)."""
         return to_caffe(self.net.plan, arrays)
 

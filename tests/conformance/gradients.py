@@ -31,12 +31,16 @@ def run(net: EmittedNet, inputs: Arrays, douts: Arrays) -> Passes:
         outputs = net.outputs(result)
         objective = tf.add_n([tf.constant(0.0), *net.model.losses])
         for term in net.program.losses:
-            value = net.losses[term.output](tensors[term.target_blob], outputs[term.output])
+            value = net.losses[term.output](
+                tensors[term.target_blob], outputs[term.output]
+            )
             passes.out[term.top] = np.asarray(value)
             objective += net.loss_weight(term.output) * value
         for name, dout in douts.items():
             if name in outputs:
-                seed = tf.constant(net.to_keras(dout.reshape(_caffe_shape(net, outputs[name]))))
+                seed = tf.constant(
+                    net.to_keras(dout.reshape(_caffe_shape(net, outputs[name])))
+                )
                 objective += tf.reduce_sum(seed * outputs[name])
     for metric, term in zip(net.metrics, net.program.metrics, strict=True):
         metric.update_state(tensors[term.target_blob], outputs[term.output])

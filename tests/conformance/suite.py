@@ -23,7 +23,11 @@ def cases(suite: str, not_yet: dict[str, str] | None = None) -> list[object]:
     In a suite that was given nothing is excused.
     """
     folder = ROOT / suite
-    found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    found = (
+        sorted(p.name for p in folder.iterdir() if p.is_dir())
+        if folder.is_dir()
+        else []
+    )
     excused = {} if GIVEN else not_yet or {}
     marks = {n: [pytest.mark.xfail(reason=r, strict=True)] for n, r in excused.items()}
     return [

@@ -1,0 +1,49 @@
+# `make demo` and `make test` need Python 3.10 or newer and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+JOBS ?= 2
+
+.PHONY: demo test check golden docs proto bench setup clean
+
+demo: $(READY)  ## translate two sample projects, test the one and fine-tune the other
+	$(BIN)/python samples/demo.py
+
+test: $(READY)  ## everything, within 20 minutes on two cores
+	$(BIN)/python -m caffe2k.schema.generate --check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
+
+check: $(READY)  ## seconds: style, types, and the tests that need no framework
+	$(BIN)/python -m caffe2k.schema.generate --check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -n $(JOBS) tests/unit tests/errors tests/golden
+
+golden: $(READY)  ## write the golden trees anew
+	$(BIN)/python -m tests.golden.regenerate
+
+docs: $(READY)  ## write the generated pages of docs/ anew
+	$(BIN)/python -m tests.conformance.table docs/conformance.md
+
+proto: $(READY)  ## write caffe_pb2 anew from grammars/caffe.proto
+	$(BIN)/python -m caffe2k.schema.generate
+
+bench: $(READY)  ## time the command line
+	$(BIN)/python benchmarks/translate.py
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) demo
