@@ -134,7 +134,10 @@ class _Checks:
             inside = 0 <= solver.rms_decay < 1
             self._require("rms_decay", inside, "at least 0 and less than 1")
         self._require("average_loss", solver.average_loss >= 1, "at least 1")
-        self._require("max_iter", solver.max_iter > 0, "greater than 0")
+        # With 0, Caffe tests once and stops.
+        only_tests = solver.has("max_iter") and bool(solver.test_iter)
+        trains = solver.max_iter > 0 or (only_tests and solver.max_iter == 0)
+        self._require("max_iter", trains, "greater than 0")
         self._require("iter_size", solver.iter_size >= 1, "at least 1")
         if solver.test_iter:
             positive = solver.test_interval > 0

@@ -21,11 +21,14 @@ Multipliers = Mapping[tuple[str, str], tuple[float, float]]
 
 @dataclass(frozen=True)
 class Setting:
-    """A constant of train.py: a field of the solver, the line that sets it, if any."""
+    """A constant of train.py: a field of the solver, and what to write beside it.
+
+    `source` is the place that sets it, with the comment there; empty for a default.
+    """
 
     name: str
     value: Argument
-    line: int | None = None
+    source: str = ""
     comments: tuple[str, ...] = ()
 
 
@@ -222,13 +225,12 @@ class _SolverReader:
 
     def _setting(self, field: str) -> Setting:
         entries = self.solver.entries_of(field)
-        span = entries[-1].span if entries else None
-        if field == "test_iter":
-            span = entries[0].span
+        source = self._place(field) if entries else ""
+        trailing = " ".join(e.trailing for e in entries if e.trailing)
         return Setting(
             field.upper(),
             self._value(field),
-            None if span is None else span.line,
+            f"{source}: {trailing}" if trailing else source,
             self._comments(field),
         )
 

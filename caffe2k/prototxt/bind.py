@@ -1,0 +1,193 @@
+"""Gives the fields of a prototxt their types, as Caffe's schema has them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Any
+
+from caffe2k.diagnostics import Diagnostics, SourceFile, SourceSpan, did_you_mean
+from caffe2k.prototxt.scalars import BadScalar, decode, wrong_type
+from caffe2k.prototxt.tree import Block, Field, Items, Scalar
+from caffe2k.schema.message import Entry, FieldType, Message, MessageType, message_type
+
+_FILE_NAMES = {"NetParameter": "a net", "SolverParameter": "a solver"}
+_MOST_PLACES = 3
+
+
+def bind(
+    tree: Block, type_name: str, diagnostics: Diagnostics, source: SourceFile
+) -> Message:
+    """The message of a type of caffe.proto that the fields of a file make up.
+
+    Enum values become their names, strings are decoded, floats are those of the
+    literal. A field that can't be bound is reported and left out
+    (TextFormat::Parser::ConsumeField, protobuf).
+    """
+    schema = message_type(type_name)
+    binder = _Binder(diagnostics, source)
+    message = Message(schema, SourceSpan(source, 0, 0))
+    message.closing_comments = tree.closing_comments
+    name = _FILE_NAMES.get(type_name, type_name)
+    binder.fill(message, tree, [(name, schema)])
+    return message
+
+
+_Path = Sequence[tuple[str, MessageType]]
+"""The message that is bound and those around it: what each is called, and its type."""
+
+
+class _Binder:
+    def __init__(self, diagnostics: Diagnostics, source: SourceFile) -> None:
+        self._diagnostics = diagnostics
+        self._source = source
+
+    def fill(self, message: Message, block: Block, path: _Path) -> None:
+        """Binds the fields of a block into a message."""
+        schema = message.schema
+        known = schema.fields
+        first: dict[str, Field] = {}
+        for field in block.fields:
+            field_type = known.get(field.name)
+            if field_type is None:
+                self._unknown_field(field, block, path)
+            elif not field_type.repeated and field.name in first:
+                self._duplicate(field, first[field.name])
+            else:
+                first[field.name] = field
+                self._add(message, field, field_type, path)
+        for name in schema.required:
+            if name not in first and block.complete:
+                self._diagnostics.error(
+                    "missing-field",
+                    f"{_quoted(path[-1][0])} needs the field `{name}`",
+                    message.span,
+                )
+
+    def _add(
+        self, message: Message, field: Field, field_type: FieldType, path: _Path
+    ) -> None:
+        span = SourceSpan(self._source, field.start, field.end)
+        values = self._values(field, field_type)
+        for i, value in enumerate(values):
+            try:
+                bound = self._bind(field, field_type, value, span, path)
+            except BadScalar as bad:
+                self._bad_value(bad, value)
+                continue
+            except _Missing:
+                continue
+            if i == 0:
+                texts = (field.comments, field.detached, field.trailing)
+                message.add(field.name, Entry(bound, span, *texts))
+            else:
+                message.add(field.name, Entry(bound, span))
+
+    def _values(self, field: Field, field_type: FieldType) -> Sequence[Scalar | Block]:
+        value = field.value
+        if not isinstance(value, Items):
+            return [value]
+        if not field_type.repeated:
+            self._diagnostics.error(
+                "wrong-type",
+                f"`{field.name}` takes one value, not a list",
+                SourceSpan(self._source, value.start, value.end),
+            )
+            return []
+        if not field.colon and field_type.message is None:
+            self._diagnostics.error(
+                "syntax",
+                f"expected `:` after `{field.name}`",
+                SourceSpan(self._source, value.start, value.start + 1),
+                help=f"write `{field.name}: [...]`",
+            )
+        return value.values
+
+    def _bind(
+        self,
+        field: Field,
+        field_type: FieldType,
+        value: Scalar | Block,
+        span: SourceSpan,
+        path: _Path,
+    ) -> Any:
+        if isinstance(value, Block):
+            if field_type.message is None:
+                raise wrong_type(field_type, "a message")
+            message = Message(field_type.message, span, field.comments)
+            message.closing_comments = value.closing_comments
+            self.fill(message, value, [*path, (field.name, field_type.message)])
+            return message
+        if value.kind == "MISSING":
+            raise _Missing
+        if field_type.message is not None:
+            help = f"write `{field.name} {{ ... }}`"
+            raise wrong_type(field_type, f"`{value.text}`", help)
+        return decode(value, field_type)
+
+    def _bad_value(self, bad: BadScalar, value: Scalar | Block) -> None:
+        start, end = bad.place or (value.start, value.end)
+        if isinstance(value, Block):
+            end = start + 1
+        span = SourceSpan(self._source, start, end)
+        self._diagnostics.error(bad.code, bad.message, span, help=bad.help)
+
+    def _duplicate(self, field: Field, first: Field) -> None:
+        line = self._source.position(first.start)[0]
+        self._diagnostics.error(
+            "duplicate-field",
+            f"`{field.name}` is set twice",
+            SourceSpan(self._source, field.start, field.end),
+            help=f"it is set in line {line} already; keep one of them",
+        )
+
+    def _unknown_field(self, field: Field, block: Block, path: _Path) -> None:
+        around = [name for name, schema in path[:-1] if field.name in schema.fields]
+        if around and not block.complete:
+            return  # the brace that is missing above it has been reported
+        owner = path[-1][0]
+        self._diagnostics.error(
+            "unknown-field",
+            f"{_quoted(owner)} has no field `{field.name}`",
+            SourceSpan(self._source, field.start, field.end),
+            help=_where(field.name, around, path, {f.name for f in block.fields}),
+        )
+
+
+class _Missing(Exception):
+    """A value that a syntax error took away; the error has been reported."""
+
+
+def _quoted(owner: str) -> str:
+    return owner if owner in _FILE_NAMES.values() else f"`{owner}`"
+
+
+def _where(
+    name: str, around: Sequence[str], path: _Path, present: Container[str]
+) -> str | None:
+    """Where a field that is unknown here belongs, or what it may be misspelt from."""
+    if around:
+        return f"it is a field of {_quoted(around[-1])}"
+    inside = _owners(name, path[-1][1])
+    if inside:
+        likely = [owner for owner in inside if owner in present]
+        return f"it is a field of {_listed(likely or inside)}"
+    beside = [owner for _, outer in path[:-1] for owner in _owners(name, outer)]
+    if beside:
+        return f"it is a field of {_listed(beside)}"
+    return did_you_mean(name, path[-1][1].fields)
+
+
+def _owners(name: str, schema: MessageType) -> list[str]:
+    """The fields whose messages have a field of this name; BVLC's own if it has any."""
+    owners = [
+        f for f in schema.fields.values() if f.message and name in f.message.fields
+    ]
+    own = [f for f in owners if f.message and not f.message.fork_of(name)]
+    return [f.name for f in own or owners]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [f"`{name}`" for name in names[:_MOST_PLACES]]
+    if len(names) > _MOST_PLACES:
+        return ", ".join(shown) + " and others"
+    return " or ".join(shown)
