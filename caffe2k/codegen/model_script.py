@@ -126,6 +126,7 @@ class _Functional:
         self.names = Names(_RESERVED | imported | functions)
         self.variables: dict[Tensor, str] = {}
         self.layers: dict[KerasLayer, str] = {}
+        self.readers = _readers(program)
         self.uses = Counter(step.layer for step in program.steps)
 
     def body(self) -> Iterator[str]:
@@ -157,10 +158,8 @@ class _Functional:
 
     def _target(self, index: int, tensor: Tensor) -> str:
         """`x` if the very next statement is the only one that reads the tensor."""
-        steps = self.program.steps
-        readers = [i for i, s in enumerate(steps) for t in s.inputs if t is tensor]
-        readers += [len(steps) for o in self.program.outputs if o.tensor is tensor]
-        if readers == [index + 1] and len(steps[index].outputs) == 1:
+        readers = self.readers.get(tensor, [])
+        if readers == [index + 1] and len(self.program.steps[index].outputs) == 1:
             self.variables[tensor] = "x"
             return "x"
         if not readers:
@@ -177,6 +176,17 @@ class _Functional:
             return self.variables[outputs[0].tensor]
         pairs = (f"{literal(o.key)}: {self.variables[o.tensor]}" for o in outputs)
         return f"{{{', '.join(pairs)}}}"
+
+
+def _readers(program: Program) -> dict[Tensor, list[int]]:
+    """The statements that read each tensor; the one after the last step returns outputs."""
+    readers: dict[Tensor, list[int]] = {}
+    for index, step in enumerate(program.steps):
+        for tensor in step.inputs:
+            readers.setdefault(tensor, []).append(index)
+    for output in program.outputs:
+        readers.setdefault(output.tensor, []).append(len(program.steps))
+    return readers
 
 
 def _losses(program: Program) -> str | None:

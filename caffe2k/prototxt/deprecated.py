@@ -59,20 +59,21 @@ def _replace_legacy_dims(layer: Message, diagnostics: Diagnostics) -> None:
     if param is None:
         return
     dims = {name: param.clear(name) for name in _LEGACY_DIMS}
-    first = next((entries[0] for entries in dims.values() if entries), None)
-    if first is None:
+    given = [(name, entries[0]) for name, entries in dims.items() if entries]
+    if not given:
         return
+    name, first = given[0]
     if param.entries_of("shape"):
-        _report_both(diagnostics, first, "`, `".join(_LEGACY_DIMS), "shape")
+        _report_both(diagnostics, first, name, "shape")
         return
     tops = len(layer.entries_of("top"))
     for name, entries in dims.items():
         if len(entries) not in (1, tops):
             diagnostics.error(
                 "dummy-data-shape",
-                f"`{name}` is set {len(entries)} times for {tops} tops",
+                f"DummyData takes one `{name}`, or one for each top, not {len(entries)}",
                 entries[0].span if entries else first.span,
-                help="set it once, or once for each top",
+                help="give a `shape` for each top instead",
             )
             return
     for i in range(max(len(entries) for entries in dims.values())):

@@ -82,17 +82,17 @@ def _shapes_suffice(
     dims: Sequence[Entry],
     diagnostics: Diagnostics,
 ) -> bool:
-    first = inputs[0]
-    if shapes and len(shapes) < len(inputs):
-        message = f"`input_shape` is set {len(shapes)} times for {len(inputs)} inputs"
+    first, number = inputs[0], len(inputs)
+    if shapes and len(shapes) < number:
+        message = f"{number} inputs take {number} `input_shape`, not {len(shapes)}"
         diagnostics.error("input-shape", message, shapes[-1].span)
         return False
-    if dims and not shapes and len(dims) < _LEGACY_AXES * len(inputs):
+    if dims and not shapes and len(dims) < (needed := _LEGACY_AXES * number):
         diagnostics.error(
             "input-shape",
-            f"`input_dim` is set {len(dims)} times for {len(inputs)} inputs",
+            f"{number} inputs take {needed} `input_dim`, not {len(dims)}",
             dims[-1].span,
-            help=f"each input takes {_LEGACY_AXES}; `input_shape` takes any number",
+            help="an `input_shape` takes any number of sizes",
         )
         return False
     if not shapes and not dims and first.span is not None:
