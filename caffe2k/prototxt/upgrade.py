@@ -63,7 +63,7 @@ def _upgrade_input(net: Message, diagnostics: Diagnostics) -> None:
     layer = Message("LayerParameter", first.span, first.comments)
     layer.set("name", Entry("input", first.span))
     layer.set("type", Entry("Input", first.span))
-    layer.set("top", *(Entry(e.value, e.span) for e in inputs))
+    layer.set("top", Entry(first.value, first.span), *inputs[1:])
     holder = layer.child("input_param", first.span)
     for i, entry in enumerate(inputs):
         if shapes:

@@ -567,7 +567,7 @@ def test_inputs_come_first_also_in_old_nets() -> None:
         (
             'input: ["a", "b"] input_dim: [1, 2, 3, 4]',
             (
-                "E 1:36 input-shape: 2 inputs take 8 `input_dim`, not 4 | "
+                "E 1:19 input-shape: 2 inputs take 8 `input_dim`, not 4 | "
                 "an `input_shape` takes any number of sizes"
             ),
         ),
