@@ -196,10 +196,11 @@ class _Balancer:
 
     def _finish(self, end: Token) -> None:
         if self._open:
-            first, *others = self._open
-            sign = _SIGNS[CLOSERS[first.token.type]]
-            more = f"; {len(others)} more inside it are open" if others else ""
-            self._report_unclosed(first, f"add a `{sign}` where it ends{more}")
+            first = self._open[0]
+            help = f"add a `{_SIGNS[CLOSERS[first.token.type]]}` where it ends"
+            if len(self._open) > 1:
+                help += f"; {len(self._open)} brackets are open at the end"
+            self._report_unclosed(first, help)
         for top in reversed(self._open):
             self._made.append(token(CLOSERS[top.token.type], "", start_of(end)))
         self._made.append(end)

@@ -57,10 +57,9 @@ def scan(text: str) -> tuple[list[Token], list[Token]]:
             tokens.append(token(UNKNOWN, text[end:start], end))
         end = match.end()
         kind = match.lastgroup or ""
-        if kind == "COMMENT":
-            comments.append(token(kind, match.group(), start))
-        elif kind != "WHITE_SPACE":
-            tokens.append(token(kind, match.group(), start))
+        if kind != "WHITE_SPACE":
+            found = token(kind, match.group(), start)
+            (comments if kind == "COMMENT" else tokens).append(found)
     if end < len(text):
         tokens.append(token(UNKNOWN, text[end:], end))
     tokens.append(token("$END", "", len(text)))
@@ -69,7 +68,7 @@ def scan(text: str) -> tuple[list[Token], list[Token]]:
 
 def token(kind: str, text: str, start: int) -> Token:
     """A token that knows the offsets of its characters, as all of ours do."""
-    return Token(kind, text, start, end_pos=start + len(text))
+    return Token(kind, text, start, None, None, None, None, start + len(text))
 
 
 def start_of(item: Token) -> int:

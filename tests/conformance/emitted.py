@@ -122,7 +122,8 @@ class EmittedNet:
         symbolic = self.model.get_layer(layer).output
         if isinstance(symbolic, (list, tuple)):
             symbolic = symbolic[index]
-        inner = keras.Model(self.model.inputs, symbolic)
+        entries = self.model.inputs
+        inner = keras.Model(entries[0] if len(entries) == 1 else entries, symbolic)
         value = inner(
             self.model_inputs({k: self.to_keras(v) for k, v in inputs.items()}),
             training=self.training,

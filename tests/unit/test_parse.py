@@ -270,7 +270,7 @@ NO_VALUE = "has no value | write `name: ...` or `name { ... }`"
         (
             "layer { relu_param {",
             [
-                "1:7 syntax: the `{` of `layer` is never closed | add a `}` where it ends; 1 more inside it are open"
+                "1:7 syntax: the `{` of `layer` is never closed | add a `}` where it ends; 2 brackets are open at the end"
             ],
         ),
         (

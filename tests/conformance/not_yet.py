@@ -1,0 +1,3 @@
+"""Cases of our own suite whose layers are not supported yet, and why."""
+
+NOT_YET: dict[str, str] = {}
