@@ -97,6 +97,9 @@ def _close(whole: LoweredNet) -> None:
     for blob in _boundary_blobs(net):
         if blob in whole.tensors and (blob not in consumers or blob.name in read):
             _add_output(whole, blob)
+    if not program.outputs:
+        for blob in whole.sources:
+            _add_output(whole, blob)
     _prune(program)
     used = {t for step in program.steps for t in step.inputs}
     for blob, name in whole.sources.items():

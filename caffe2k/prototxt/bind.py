@@ -76,11 +76,13 @@ class _Binder:
                 continue
             except _Missing:
                 continue
-            if i == 0:
-                texts = (field.comments, field.detached, field.trailing)
-                message.add(field.name, Entry(bound, span, *texts))
-            else:
+            if i > 0:
                 message.add(field.name, Entry(bound, span))
+                continue
+            texts = (field.comments, field.detached, field.trailing)
+            message.add(field.name, Entry(bound, span, *texts))
+            if isinstance(bound, Message):
+                bound.comments = field.comments
 
     def _values(self, field: Field, field_type: FieldType) -> Sequence[Scalar | Block]:
         value = field.value
@@ -113,7 +115,7 @@ class _Binder:
         if isinstance(value, Block):
             if field_type.message is None:
                 raise wrong_type(field_type, "a message")
-            message = Message(field_type.message, span, field.comments)
+            message = Message(field_type.message, span)
             message.closing_comments = value.closing_comments
             self.fill(message, value, [*path, (field.name, field_type.message)])
             return message

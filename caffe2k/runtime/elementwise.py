@@ -5,6 +5,7 @@ Maximum, PReLU and ReLU with a slope give other gradients at ties and at 0.
 """
 
 import keras
+import numpy as np
 from keras import initializers, ops
 
 
@@ -91,11 +92,8 @@ class Power(keras.layers.Layer):
         return ops.power(base, self.power)
 
     def _constant(self):
-        if self.shift == 0 and self.power < 0:
-            return float("inf")
-        # Python's power is complex for a negative base and a fraction.
-        value = self.shift**self.power
-        return float("nan") if isinstance(value, complex) else value
+        with np.errstate(all="ignore"):
+            return float(np.power(np.float64(self.shift), self.power))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -176,6 +174,7 @@ def _aligned_weight(layer, name, axes, input_shape, initializer):
 
 def _spread(value, axes, rank):
     """Lays the i-th axis of `value` along `axes[i]`, with 1 along all other axes."""
+    value = ops.convert_to_tensor(value)
     order = sorted(range(len(axes)), key=lambda i: axes[i])
     if order != list(range(len(axes))):
         value = ops.transpose(value, order)

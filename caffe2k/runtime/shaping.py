@@ -46,6 +46,15 @@ class Slice(keras.layers.Layer):
             parts.append(inputs[tuple(index)])
         return parts
 
+    def compute_output_shape(self, input_shape):
+        starts, ends = [0, *self.points], [*self.points, input_shape[self.axis]]
+        shapes = []
+        for start, end in zip(starts, ends, strict=True):
+            shape = list(input_shape)
+            shape[self.axis] = None if end is None else end - start
+            shapes.append(tuple(shape))
+        return shapes
+
     def get_config(self):
         return {**super().get_config(), "axis": self.axis, "points": self.points}
 

@@ -327,9 +327,10 @@ def test_lists_and_repetition_mix() -> None:
     message, found = bound("stepvalue: 1 stepvalue: [2, 3] stepvalue: [] stepvalue: 4")
     assert found == []
     assert message.stepvalue == [1, 2, 3, 4]
-    net, found = bound("layer [{ name: 'a' }, < name: 'b' >]", "NetParameter")
+    net, found = bound("# c\nlayer [{ name: 'a' }, < name: 'b' >]", "NetParameter")
     assert found == []
     assert [layer.name for layer in net.layer] == ["a", "b"]
+    assert [layer.comments for layer in net.layer] == [("c",), ()]
 
 
 def test_a_bad_item_leaves_the_others() -> None:
