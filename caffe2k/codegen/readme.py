@@ -33,6 +33,7 @@ class Readme:
     inputs: list[str]
     warnings: list[str]
     channels_last: bool
+    has_runtime: bool
 
 
 def readme(
@@ -72,6 +73,7 @@ def readme(
             inputs=[code(i.name) for i in program.inputs],
             warnings=list(warnings),
             channels_last=channels_last,
+            has_runtime=any(call.target.is_runtime for call in program.calls()),
         ),
     )
 

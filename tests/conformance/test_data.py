@@ -18,9 +18,7 @@ BATCHES = 3
 
 
 @pytest.mark.parametrize("folder", cases("data/cases"))
-def test_batches(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net = folder / "net.prototxt"
     resized = "new_height" in net.read_text(encoding="utf-8")
     with np.load(folder / "batches.npz") as npz:

@@ -17,9 +17,7 @@ EXACT, CLOSE = 1e-5, 5e-5
 
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", cases("solvers", NOT_YET_TRAINED))
-def test_run(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with np.load(folder / "trajectory.npz") as npz:
         caffe = dict(npz)
     solver = (folder / "solver.prototxt").read_text(encoding="utf-8")

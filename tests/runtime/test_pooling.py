@@ -150,6 +150,42 @@ def test_rule(extent, size, stride, pad, ceil_mode, check, vjp):
     check(din, bottom_diff, 1e-4)
 
 
+def same_padding(extent, size, stride):
+    """(number of windows, padding in front) of Keras's padding="same"."""
+    count = -(-extent // stride)
+    return count, max((count - 1) * stride + size - extent, 0) // 2
+
+
+@pytest.mark.parametrize(("extent", "size", "stride", "pad", "ceil_mode"), settings())
+def test_stock_layers_where_they_are_equal(
+    extent, size, stride, pad, ceil_mode, check, vjp
+):
+    """What the translator relies on: with no window padded or clipped both stock
+    layers are equal, and max pooling also where "same" pads in front as Caffe does."""
+    axes = list(zip(extent, size, stride, pad, strict=True))
+    spans = [windows(*axis, ceil_mode, any(pad)) for axis in axes]
+    whole = [
+        p == 0 and span[-1][0] + k <= e
+        for span, (e, k, _, p) in zip(spans, axes, strict=True)
+    ]
+    same = [
+        same_padding(e, k, s) == (len(span), p)
+        for span, (e, k, s, p) in zip(spans, axes, strict=True)
+    ]
+    x = np.random.default_rng(1).integers(0, 3, (2, *extent, 2)).astype("float32")
+    pairs = []
+    if all(whole):
+        pairs.append((MaxPooling2D, keras.layers.MaxPooling2D, "valid"))
+        pairs.append((AveragePooling2D, keras.layers.AveragePooling2D, "valid"))
+    if all(same):
+        pairs.append((MaxPooling2D, keras.layers.MaxPooling2D, "same"))
+    for ours, stock, padding in pairs:
+        expected = vjp(ours(size, stride, pad, ceil_mode), [x])
+        actual = vjp(stock(size, stride, padding), [x])
+        check(actual[0], expected[0], 0)
+        check(actual[1][0], expected[1][0])
+
+
 def test_stochastic_inference(check):
     x = np.array([[1, 3, 0], [0, 4, 0], [0, 0, 0]], "float32").reshape(1, 3, 3, 1)
     out = StochasticPooling2D(2, 2)(x)

@@ -1,0 +1,73 @@
+"""The two sample projects of `make demo`, from prototxt to accuracy, as processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+LENET = SAMPLES / "digits_lenet"
+PARITY = SAMPLES / "digits_parity_finetune"
+
+
+def run(*command: str, folder: Path, data: Path) -> str:
+    environment = {
+        **os.environ,
+        "CAFFE_DATA_ROOT": str(data),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def translated(sample: Path, weights: Path, folder: Path, *options: str) -> Path:
+    arguments = (
+        *("-m", "caffe2k", "translate", str(sample / "solver.prototxt")),
+        *("--weights", str(weights), *options, "-o", str(folder)),
+    )
+    run(*arguments, folder=sample, data=sample)
+    return folder
+
+
+def outputs(log: str, name: str) -> list[str]:
+    """What a test printed under a name, each time."""
+    return re.findall(rf"Test net output[^:]*: {name} = ([0-9.e+-]+)", log)
+
+
+@pytest.mark.slow
+def test_lenet_is_caffes_lenet(tmp_path: Path) -> None:
+    folder = translated(LENET, LENET / "lenet_iter_400.caffemodel", tmp_path / "keras")
+    command = ("train.py", "--weights", "DigitsLeNet.h5", "--evaluate")
+    printed = run(*command, folder=folder, data=LENET)
+    logged = (LENET / "caffe.log").read_text(encoding="utf-8")
+    for name in ("accuracy", "loss"):
+        assert outputs(printed, name)[-1] == outputs(logged, name)[-1]
+
+
+@pytest.mark.slow
+def test_fine_tuning_ends_where_caffe_does(tmp_path: Path) -> None:
+    weights = LENET / "lenet_iter_400.caffemodel"
+    folder = translated(PARITY, weights, tmp_path / "keras", "--allow-partial")
+    printed = run(
+        "train.py", "--weights", "DigitsParity.h5", folder=folder, data=PARITY
+    )
+    logged = (PARITY / "caffe.log").read_text(encoding="utf-8")
+    ours, caffes = (float(outputs(log, "accuracy")[-1]) for log in (printed, logged))
+    assert abs(ours - caffes) <= 0.01
+    assert sorted(p.name for p in folder.glob("*.keras")) == [
+        "parity_iter_100.keras",
+        "parity_iter_200.keras",
+    ]

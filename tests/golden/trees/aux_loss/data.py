@@ -1,0 +1,39 @@
+"""The net's data layers: endless batches of (x, y), in the order that Caffe reads them."""
+
+import os
+from pathlib import Path
+
+from caffe_runtime.hdf5_data import HDF5Reader
+from caffe_runtime.readers import batches, locate
+
+# Where relative sources are looked up; Caffe does it in the working directory.
+DATA_ROOT = Path(os.environ.get("CAFFE_DATA_ROOT", "."))
+
+TRAIN_BATCH_SIZE = 10
+TEST_BATCH_SIZE = 20
+
+
+def train_data():
+    """Endless batches of the TRAIN phase."""
+    readers = [
+        HDF5Reader(
+            locate(DATA_ROOT, "train.txt", "train_val.prototxt:2"),
+            batch_size=TRAIN_BATCH_SIZE,
+            tops=["data", "label"],
+            root=DATA_ROOT,
+        )
+    ]
+    return batches(readers, inputs="data", outputs={"aux": "label", "ip": "label"})
+
+
+def test_data():
+    """Endless batches of the TEST phase."""
+    readers = [
+        HDF5Reader(
+            locate(DATA_ROOT, "test.txt", "train_val.prototxt:3"),
+            batch_size=TEST_BATCH_SIZE,
+            tops=["data", "label"],
+            root=DATA_ROOT,
+        )
+    ]
+    return batches(readers, inputs="data", outputs={"aux": "label", "ip": "label"})
