@@ -23,7 +23,7 @@ check: $(READY)  ## seconds: style, types, and the tests that need no framework
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n $(JOBS) tests/unit tests/errors tests/golden
+	$(BIN)/pytest -q -n $(JOBS) -m "not slow" tests/unit tests/errors tests/golden
 
 golden: $(READY)  ## write the golden trees anew
 	$(BIN)/python -m tests.golden.regenerate

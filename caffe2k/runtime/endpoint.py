@@ -11,15 +11,18 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="caffe_runtime")
 class LossEndpoint(keras.layers.Layer):
-    """Adds `loss_weight` times a loss of [y_pred, y_true] to the model's loss.
+    """Adds `loss_weight` times a loss of [y_pred, y_true, ...] to the model's loss.
 
     Returns the unweighted loss, repeated to (batch,) so that predict() can join
     batches. Caffe: net.cpp, where a loss layer's top is its loss without the weight.
 
     Args:
-        loss: a keras.losses.Loss or its serialized form.
+        loss: a keras.losses.Loss or its serialized form. Further inputs are further
+            arguments of its call.
         loss_weight: Caffe's loss_weight.
     """
+
+    repeats_number = True
 
     def __init__(self, loss, loss_weight=1.0, **kwargs):
         # Labels must not be rounded to half precision.
@@ -28,8 +31,8 @@ class LossEndpoint(keras.layers.Layer):
         self.loss_weight = loss_weight
 
     def call(self, inputs):
-        y_pred, y_true = inputs
-        value = self.loss(y_true, y_pred)
+        y_pred, y_true, *others = (ops.cast(x, self.loss.dtype) for x in inputs)
+        value = ops.mean(self.loss.call(y_true, y_pred, *others))
         self.add_loss(self.loss_weight * value)
         return ops.broadcast_to(value, ops.shape(y_pred)[:1])
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from keras import ops
 
 
@@ -38,8 +39,21 @@ def align(y_true, y_pred, axis):
     return ops.cast(ops.reshape(ops.stop_gradient(y_true), shape), "int32")
 
 
+def along(values, y_pred, axis):
+    """Returns one value for each class, in a shape that broadcasts against `y_pred`."""
+    shape = [-1 if i == axis else 1 for i in range(len(y_pred.shape))]
+    return ops.reshape(ops.convert_to_tensor(values), shape)
+
+
 def one_hot(labels, y_pred, axis):
     """Returns booleans in the shape of `y_pred`; a label out of range marks nothing."""
-    classes = y_pred.shape[axis]
-    shape = [classes if i == axis else 1 for i in range(len(y_pred.shape))]
-    return labels == ops.reshape(ops.arange(classes, dtype="int32"), shape)
+    classes = ops.arange(y_pred.shape[axis], dtype="int32")
+    return labels == along(classes, y_pred, axis)
+
+
+def nan_unless_known(losses, hits, axis):
+    """Returns the losses of labels that are a class, and NaN for others.
+
+    Caffe reads outside its memory there.
+    """
+    return ops.where(ops.any(hits, axis=axis, keepdims=True), losses, np.nan)

@@ -11,56 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from . import labels
+from . import labels, per_sample
 
-NORMALIZATIONS = ("FULL", "VALID", "BATCH_SIZE", "NONE")
 LARGEST_LOSS = -math.log(float(np.finfo("float32").tiny))
-
-
-def _check_normalization(normalization):
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(
-            f"`normalization` must be one of {NORMALIZATIONS}. "
-            f"Received: {normalization}"
-        )
-    return normalization
-
-
-def _size(x, axes):
-    """Returns the number of elements over `axes` as a float scalar."""
-    shape = ops.shape(x)
-    return ops.convert_to_tensor(math.prod(shape[a] for a in axes), dtype=x.dtype)
-
-
-def _sample_sums(x):
-    """Sums over all axes but the batch axis."""
-    return ops.sum(ops.reshape(x, (ops.shape(x)[0], -1)), axis=-1)
-
-
-def _per_sample(losses, valid, normalization, outer_axes):
-    """Returns the sums of the samples, scaled so that their mean is the total
-    divided by Caffe's normalizer, which is never below 1."""
-    if normalization == "FULL":
-        normalizer = _size(losses, range(len(losses.shape)))
-    elif normalization == "VALID":
-        normalizer = ops.sum(ops.cast(valid, losses.dtype))
-    elif normalization == "BATCH_SIZE":
-        normalizer = _size(losses, outer_axes)
-    else:
-        normalizer = ops.ones((), dtype=losses.dtype)
-    return _sample_sums(losses) * (_size(losses, [0]) / ops.maximum(normalizer, 1.0))
-
-
-def _like(y_true, y_pred):
-    """Returns targets in the shape of the prediction; raises ValueError if unequal."""
-    given, wanted = y_true.shape[1:], y_pred.shape[1:]
-    if None not in (*given, *wanted) and math.prod(given) != math.prod(wanted):
-        raise ValueError(
-            "Targets and prediction must have equally many values for each sample. "
-            f"Received targets of shape {tuple(y_true.shape)} for a prediction of "
-            f"shape {tuple(y_pred.shape)}"
-        )
-    return ops.reshape(y_true, ops.shape(y_pred))
 
 
 @keras.saving.register_keras_serializable(package="caffe_runtime")
@@ -81,6 +34,8 @@ class SoftmaxWithLoss(keras.losses.Loss):
             "NONE" nothing.
         outer_axes: the axes of the prediction that lie before the class axis in
             Caffe's order. Only "BATCH_SIZE" depends on them.
+        class_weights: one factor a class, for the losses of its labels; the labels that
+            the sum is divided by count 1 each (SegNet's class_weighting).
     Call arguments:
         y_true: labels, in the shape of `y_pred` without `axis` or with 1 there.
         y_pred: scores (batch, ...).
@@ -94,13 +49,15 @@ class SoftmaxWithLoss(keras.losses.Loss):
         ignore_label=None,
         normalization="VALID",
         outer_axes=(0,),
+        class_weights=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.axis = axis
         self.ignore_label = ignore_label
-        self.normalization = _check_normalization(normalization)
+        self.normalization = per_sample.check_normalization(normalization)
         self.outer_axes = tuple(outer_axes)
+        self.class_weights = class_weights
 
     def call(self, y_true, y_pred):
         axis = labels.class_axis(y_pred, self.axis)
@@ -109,17 +66,19 @@ class SoftmaxWithLoss(keras.losses.Loss):
         log_probs = ops.log_softmax(y_pred, axis=axis)
         losses = -ops.sum(ops.where(hits, log_probs, 0.0), axis=axis, keepdims=True)
         # The floor bounds the value only: Caffe's gradient does not see it.
-        losses = ops.where(
-            losses < LARGEST_LOSS,
-            losses,
-            LARGEST_LOSS + (losses - ops.stop_gradient(losses)),
-        )
-        losses = ops.where(ops.any(hits, axis=axis, keepdims=True), losses, np.nan)
+        losses = per_sample.with_gradient_of(ops.minimum(losses, LARGEST_LOSS), losses)
+        losses = labels.nan_unless_known(losses, hits, axis)
+        if self.class_weights is not None:
+            losses = losses * ops.sum(
+                ops.where(hits, labels.along(self.class_weights, y_pred, axis), 0.0),
+                axis=axis,
+                keepdims=True,
+            )
         valid = ops.ones_like(losses, dtype="bool")
         if self.ignore_label is not None:
             valid = wanted != self.ignore_label
             losses = ops.where(valid, losses, 0.0)
-        return _per_sample(losses, valid, self.normalization, self.outer_axes)
+        return per_sample.normalized(losses, valid, self.normalization, self.outer_axes)
 
     def get_config(self):
         return {
@@ -128,6 +87,7 @@ class SoftmaxWithLoss(keras.losses.Loss):
             "ignore_label": self.ignore_label,
             "normalization": self.normalization,
             "outer_axes": self.outer_axes,
+            "class_weights": self.class_weights,
         }
 
 
@@ -153,16 +113,16 @@ class SigmoidCrossEntropyLoss(keras.losses.Loss):
     def __init__(self, ignore_label=None, normalization="BATCH_SIZE", **kwargs):
         super().__init__(**kwargs)
         self.ignore_label = ignore_label
-        self.normalization = _check_normalization(normalization)
+        self.normalization = per_sample.check_normalization(normalization)
 
     def call(self, y_true, y_pred):
-        targets = ops.stop_gradient(_like(y_true, y_pred))
+        targets = ops.stop_gradient(per_sample.like(y_true, y_pred))
         losses = ops.softplus(y_pred) - y_pred * targets
         valid = ops.ones_like(losses, dtype="bool")
         if self.ignore_label is not None:
             valid = ops.cast(targets, "int32") != self.ignore_label
             losses = ops.where(valid, losses, 0.0)
-        return _per_sample(losses, valid, self.normalization, outer_axes=[0])
+        return per_sample.normalized(losses, valid, self.normalization, outer_axes=[0])
 
     def get_config(self):
         return {
@@ -186,4 +146,5 @@ class EuclideanLoss(keras.losses.Loss):
     """
 
     def call(self, y_true, y_pred):
-        return 0.5 * _sample_sums(ops.square(y_pred - _like(y_true, y_pred)))
+        difference = y_pred - per_sample.like(y_true, y_pred)
+        return 0.5 * per_sample.sums(ops.square(difference))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from caffe2k.schema.caffe_pb2 import V1LayerParameter
+
 V1_LAYER_TYPES: Mapping[str, str] = MappingProxyType(
     {
         "NONE": "",
@@ -81,3 +83,14 @@ V0_LAYER_TYPES: Mapping[str, str] = MappingProxyType(
     }
 )
 """V0 types, as the V1 types they became (util/upgrade_proto.cpp, UpgradeV0LayerType)."""
+
+
+def v1_layer_type(number: int) -> str:
+    """Today's name of a number of V1LayerParameter.LayerType; empty if it has none."""
+    value = V1LayerParameter.LayerType.DESCRIPTOR.values_by_number.get(number)
+    return "" if value is None else V1_LAYER_TYPES.get(value.name, "")
+
+
+def v0_layer_type(name: str) -> str:
+    """Today's name of a type of a V0 file; `name` itself if it is none of those."""
+    return V1_LAYER_TYPES[V0_LAYER_TYPES[name]] if name in V0_LAYER_TYPES else name

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from caffe2k.schema.layer_types import v0_layer_type, v1_layer_type
 from caffe2k.weights import wire
 from caffe2k.weights.binary_blob import read_blob
 from caffe2k.weights.blob import Blob, CaffeModel, FloatArray, LayerBlobs
 from caffe2k.weights.errors import WeightsError
-from caffe2k.weights.layer_types import V0_LAYER_TYPES, V1_LAYER_TYPES
 from caffe2k.weights.mapping import HDF5_MAGIC, map_file
 
 Span = tuple[int, int]
@@ -174,7 +174,7 @@ def _read_layer(
     for start, stop in spans:
         for field in wire.fields(buffer, start, stop):
             if field.number == numbers.type and field.wire_type == wire.VARINT:
-                layer_type = V1_LAYER_TYPES.get(field.value, layer_type)
+                layer_type = v1_layer_type(field.value)
             elif field.wire_type != wire.LENGTH:
                 continue
             elif field.number == numbers.name:
@@ -184,7 +184,7 @@ def _read_layer(
             elif field.number == numbers.blobs:
                 blobs.append(read_blob(buffer, field.start, field.stop))
     if numbers is _V0:
-        layer_type = V0_LAYER_TYPES.get(layer_type, layer_type)
+        layer_type = v0_layer_type(layer_type)
     return LayerBlobs(name, layer_type, tuple(blobs))
 
 

@@ -19,6 +19,7 @@ def test_tree(name: str, tmp_path: Path) -> None:
     kept = {
         path.name: path.read_text(encoding="utf-8")
         for path in sorted((TREES / name).iterdir())
+        if path.is_file()
     }
     assert scripts(folder) == kept, "run `make golden`, and read the difference"
 

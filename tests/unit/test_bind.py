@@ -386,6 +386,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @needs_corpus
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row["file"])
 def test_corpus_is_read_as_protobuf_reads_it(row: dict[str, str]) -> None:

@@ -186,6 +186,7 @@ def corpus_files() -> list[str]:
         ]
 
 
+@pytest.mark.slow
 @needs_corpus
 @pytest.mark.parametrize("file", corpus_files())
 def test_corpus_prints_and_reads_back(file: str) -> None:

@@ -205,6 +205,7 @@ PIECES = [
 NET = INDENTED + "# end\ninput: 'x' input_dim: [1, 2, 0x3, -4]\n"
 
 
+@pytest.mark.slow
 @given(
     edits=st.lists(
         st.tuples(

@@ -201,6 +201,7 @@ def message_type(row: dict[str, str]) -> type[Message]:
     return caffe_pb2.NetParameter
 
 
+@pytest.mark.slow
 @needs_corpus
 def test_corpus_parses_and_survives_the_binary_format() -> None:
     refused = set()

@@ -548,6 +548,7 @@ def test_hostile_choices_are_diagnosed_not_emitted():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="the corpus is not here")
 def test_solvers_of_the_corpus():
     """Only those are refused that have options of a fork, or no end."""

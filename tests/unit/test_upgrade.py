@@ -756,6 +756,7 @@ def built_by_caffe() -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
+@pytest.mark.slow
 @needs_corpus
 @pytest.mark.parametrize(
     "built", built_by_caffe(), ids=lambda built: f"{built['file']}-{built['phase']}"

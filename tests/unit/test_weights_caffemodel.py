@@ -486,6 +486,7 @@ def mutations(data: bytes) -> list[bytes]:
     return cut + flipped + huge
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", FORMATS)
 def test_damage_never_crashes_or_takes_memory(version: str, read: Read) -> None:
     refused = 0

@@ -192,6 +192,7 @@ def test_a_weight_of_another_size_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_keras_loads_the_file_by_name(tmp_path: Path) -> None:
     """A permuted dense kernel, long names, and order: trainable, then the others."""
     keras = pytest.importorskip("keras")
