@@ -131,8 +131,14 @@ def _columns(text: str) -> int:
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
     """A help sentence that names the choice nearest to `word`, if any is near."""
+    near = nearest(word, choices)
+    return f"did you mean `{near}`?" if near else None
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that `word` may be a misspelling of."""
     near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else None
+    return near[0] if near else None
 
 
 class TranslationError(Exception):

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any
 
-from caffe2k.diagnostics import Diagnostics, SourceFile, SourceSpan, did_you_mean
+from caffe2k.diagnostics import (
+    Diagnostics,
+    SourceFile,
+    SourceSpan,
+    did_you_mean,
+    nearest,
+)
 from caffe2k.prototxt.scalars import BadScalar, decode, wrong_type
 from caffe2k.prototxt.tree import Block, Field, Items, Scalar
 from caffe2k.schema.message import Entry, FieldType, Message, MessageType, message_type
@@ -20,12 +26,12 @@ def bind(
     """The message of a type of caffe.proto that the fields of a file make up.
 
     Enum values become their names, strings are decoded, floats are those of the
-    literal. A field that can't be bound is reported and left out
+    literal. A field that can't be bound is reported, left out, and noted as `lost`
     (TextFormat::Parser::ConsumeField, protobuf).
     """
     schema = message_type(type_name)
-    binder = _Binder(diagnostics, source)
     message = Message(schema, SourceSpan(source, 0, 0))
+    binder = _Binder(diagnostics, source, message)
     message.closing_comments = tree.closing_comments
     name = _FILE_NAMES.get(type_name, type_name)
     binder.fill(message, tree, [(name, schema)])
@@ -37,26 +43,34 @@ _Path = Sequence[tuple[str, MessageType]]
 
 
 class _Binder:
-    def __init__(self, diagnostics: Diagnostics, source: SourceFile) -> None:
+    def __init__(
+        self, diagnostics: Diagnostics, source: SourceFile, root: Message
+    ) -> None:
         self._diagnostics = diagnostics
         self._source = source
+        self._root = root
 
     def fill(self, message: Message, block: Block, path: _Path) -> None:
         """Binds the fields of a block into a message."""
         schema = message.schema
         known = schema.fields
         first: dict[str, Field] = {}
+        if not block.complete:
+            # Where the brace is missing is a guess: layers may be out of place.
+            self._root.lost.add("layer")
         for field in block.fields:
             field_type = known.get(field.name)
             if field_type is None:
-                self._unknown_field(field, block, path)
+                self._unknown_field(message, field, block, path)
             elif not field_type.repeated and field.name in first:
                 self._duplicate(field, first[field.name])
+                message.lost.add(field.name)
             else:
                 first[field.name] = field
                 self._add(message, field, field_type, path)
         for name in schema.required:
             if name not in first and block.complete:
+                message.lost.add(name)
                 self._diagnostics.error(
                     "missing-field",
                     f"{_quoted(path[-1][0])} needs the field `{name}`",
@@ -67,14 +81,16 @@ class _Binder:
         self, message: Message, field: Field, field_type: FieldType, path: _Path
     ) -> None:
         span = SourceSpan(self._source, field.start, field.end)
-        values = self._values(field, field_type)
+        values = self._values(message, field, field_type)
         for i, value in enumerate(values):
             try:
                 bound = self._bind(field, field_type, value, span, path)
             except BadScalar as bad:
                 self._bad_value(bad, value)
+                message.lost.add(field.name)
                 continue
             except _Missing:
+                message.lost.add(field.name)
                 continue
             if i > 0:
                 message.add(field.name, Entry(bound, span))
@@ -84,11 +100,14 @@ class _Binder:
             if isinstance(bound, Message):
                 bound.comments = field.comments
 
-    def _values(self, field: Field, field_type: FieldType) -> Sequence[Scalar | Block]:
+    def _values(
+        self, message: Message, field: Field, field_type: FieldType
+    ) -> Sequence[Scalar | Block]:
         value = field.value
         if not isinstance(value, Items):
             return [value]
         if not field_type.repeated:
+            message.lost.add(field.name)
             self._diagnostics.error(
                 "wrong-type",
                 f"`{field.name}` takes one value, not a list",
@@ -142,7 +161,10 @@ class _Binder:
             help=f"it is set in line {line} already; keep one of them",
         )
 
-    def _unknown_field(self, field: Field, block: Block, path: _Path) -> None:
+    def _unknown_field(
+        self, message: Message, field: Field, block: Block, path: _Path
+    ) -> None:
+        message.lost.update(_meant(field, path))
         around = [name for name, schema in path[:-1] if field.name in schema.fields]
         if around and not block.complete:
             return  # the brace that is missing above it has been reported
@@ -161,6 +183,16 @@ class _Missing(Exception):
 
 def _quoted(owner: str) -> str:
     return owner if owner in _FILE_NAMES.values() else f"`{owner}`"
+
+
+def _meant(field: Field, path: _Path) -> Sequence[str]:
+    """The fields that an unknown one may have been meant as, or a part of."""
+    _, schema = path[-1]
+    near = nearest(field.name, schema.fields)
+    meant = _owners(field.name, schema) or ([near] if near else [])
+    if meant or (len(path) == 1 and isinstance(field.value, Scalar)):
+        return meant
+    return [field.name]
 
 
 def _where(

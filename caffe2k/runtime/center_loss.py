@@ -87,7 +87,5 @@ class CenterLoss(keras.layers.Layer):
             "classes": self.classes,
             "distance_type": self.distance_type,
             "loss_weight": self.loss_weight,
-            "center_initializer": keras.initializers.serialize(
-                self.center_initializer
-            ),
+            "center_initializer": keras.initializers.serialize(self.center_initializer),
         }

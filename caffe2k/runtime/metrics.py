@@ -44,6 +44,24 @@ def _ratio(part, whole):
     return ops.where(whole == 0, 0.0, part / ops.where(whole == 0, 1.0, whole))
 
 
+def _accuracy(y_true, y_pred, top_k, axis, ignore_label, sample_weight=None):
+    """Returns the share of correct labels."""
+    correct, valid, _ = _correct(y_true, y_pred, top_k, axis, ignore_label)
+    weights = _weights(sample_weight, correct)
+    part = ops.sum(ops.where(correct, weights, 0.0))
+    return _ratio(part, ops.sum(ops.where(valid, weights, 0.0)))
+
+
+def _class_accuracies(y_true, y_pred, top_k, axis, ignore_label, sample_weight=None):
+    """Returns the share of correct labels of each class."""
+    correct, valid, hits = _correct(y_true, y_pred, top_k, axis, ignore_label)
+    weights = _weights(sample_weight, correct)
+    others = tuple(i for i in range(len(y_pred.shape)) if i != axis)
+    part = ops.sum(ops.where(ops.logical_and(hits, correct), weights, 0.0), others)
+    counted = ops.logical_and(hits, valid)
+    return _ratio(part, ops.sum(ops.where(counted, weights, 0.0), others))
+
+
 @keras.saving.register_keras_serializable(package="caffe_runtime")
 class Accuracy(keras.metrics.Mean):
     """The mean over batches of the share of correct labels; 0 if all are ignored.
@@ -71,12 +89,10 @@ class Accuracy(keras.metrics.Mean):
         """Adds one batch: scores (batch, ...) and their integer labels."""
         y_true, y_pred = map(ops.convert_to_tensor, (y_true, y_pred))
         axis = labels.class_axis(y_pred, self.axis)
-        correct, valid, _ = _correct(
-            y_true, y_pred, self.top_k, axis, self.ignore_label
+        share = _accuracy(
+            y_true, y_pred, self.top_k, axis, self.ignore_label, sample_weight
         )
-        weights = _weights(sample_weight, correct)
-        part = ops.sum(ops.where(correct, weights, 0.0))
-        super().update_state(_ratio(part, ops.sum(ops.where(valid, weights, 0.0))))
+        super().update_state(share)
 
     def get_config(self):
         return {
@@ -127,15 +143,10 @@ class PerClassAccuracy(keras.metrics.Metric):
                 f"Expected {self.num_classes} classes. Received a prediction of "
                 f"shape {tuple(y_pred.shape)} with class axis {axis}"
             )
-        correct, valid, hits = _correct(
-            y_true, y_pred, self.top_k, axis, self.ignore_label
+        shares = _class_accuracies(
+            y_true, y_pred, self.top_k, axis, self.ignore_label, sample_weight
         )
-        weights = _weights(sample_weight, correct)
-        others = tuple(i for i in range(len(y_pred.shape)) if i != axis)
-        counted = ops.logical_and(hits, valid)
-        part = ops.sum(ops.where(ops.logical_and(hits, correct), weights, 0.0), others)
-        whole = ops.sum(ops.where(counted, weights, 0.0), others)
-        self.total.assign_add(_ratio(part, whole))
+        self.total.assign_add(shares)
         self.batches.assign_add(1.0)
 
     def result(self):
@@ -148,4 +159,45 @@ class PerClassAccuracy(keras.metrics.Metric):
             "axis": self.axis,
             "ignore_label": self.ignore_label,
             "top_k": self.top_k,
+        }
+
+
+@keras.saving.register_keras_serializable(package="caffe_runtime")
+class BatchAccuracy(keras.layers.Layer):
+    """The batch's accuracy for [scores, labels], where the net computes the labels.
+
+    Returns it as often as there are samples: (batch,), or (batch, classes) of each class's
+    accuracy. There is no gradient. Caffe: accuracy_layer.cpp.
+
+    Args:
+        top_k, axis, ignore_label: as in Accuracy.
+        per_class: whether to return each class's accuracy.
+    Raises:
+        ValueError: if `top_k` exceeds the classes, or shapes do not match.
+    """
+
+    repeats_number = True
+
+    def __init__(self, top_k=1, axis=-1, ignore_label=None, per_class=False, **kwargs):
+        # Labels must not be rounded to half precision.
+        super().__init__(autocast=False, **kwargs)
+        self.top_k = top_k
+        self.axis = axis
+        self.ignore_label = ignore_label
+        self.per_class = per_class
+
+    def call(self, inputs):
+        y_pred, y_true = map(ops.stop_gradient, inputs)
+        axis = labels.class_axis(y_pred, self.axis)
+        measure = _class_accuracies if self.per_class else _accuracy
+        shares = measure(y_true, y_pred, self.top_k, axis, self.ignore_label)
+        return ops.broadcast_to(shares, [ops.shape(y_pred)[0], *shares.shape])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "top_k": self.top_k,
+            "axis": self.axis,
+            "ignore_label": self.ignore_label,
+            "per_class": self.per_class,
         }

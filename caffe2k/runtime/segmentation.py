@@ -42,7 +42,7 @@ class SegAccuracy(keras.metrics.Metric):
             grows until the metric is reset, which Keras does before each test; Caffe
             never does.
     Raises:
-        ValueError: if shapes do not match.
+        ValueError: if shapes do not match, or for sample weights.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class SegAccuracy(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds one batch: scores (batch, ...) and their integer labels."""
+        if sample_weight is not None:
+            raise ValueError("SegAccuracy counts pixels, and takes no sample_weight")
         y_true, y_pred = map(ops.convert_to_tensor, (y_true, y_pred))
         axis = labels.class_axis(y_pred, self.axis)
         wanted = labels.align(y_true, y_pred, axis)
@@ -76,7 +78,7 @@ class SegAccuracy(keras.metrics.Metric):
         actual = labels.one_hot(ops.where(counted, wanted, -1), y_pred, axis)
         predicted = labels.one_hot(self._last_best(y_pred, axis), y_pred, axis)
         actual, predicted = (self._by_class(x, axis) for x in (actual, predicted))
-        confusion = ops.matmul(ops.transpose(actual), predicted)
+        confusion = ops.cast(ops.matmul(ops.transpose(actual), predicted), "int32")
         if not self.reset:
             confusion = confusion + self.confusion
             self.confusion.assign(confusion)
@@ -92,9 +94,9 @@ class SegAccuracy(keras.metrics.Metric):
         return self.num_classes - 1 - ops.cast(from_behind, "int32")
 
     def _by_class(self, marks, axis):
-        """Returns marks as (pixels, classes) integers."""
+        """Returns marks as (pixels, classes) of zeros and ones."""
         last = ops.moveaxis(marks, axis, -1)
-        return ops.cast(ops.reshape(last, (-1, self.num_classes)), "int32")
+        return ops.cast(ops.reshape(last, (-1, self.num_classes)), "float32")
 
     def result(self):
         return self.total / ops.maximum(self.batches, 1.0)

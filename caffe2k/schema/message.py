@@ -151,9 +151,20 @@ class Message:
     read is what the translation would silently drop, and `unread` lists it. Attributes
     give the value that was set, else the schema's default; a list for a repeated field;
     an empty message for a message field that was not set. Enum values are their names.
+
+    `lost` names the fields of which a mistake in the text took something away: what
+    they would have said is not known.
     """
 
-    __slots__ = ("_entries", "_read", "closing_comments", "comments", "schema", "span")
+    __slots__ = (
+        "_entries",
+        "_read",
+        "closing_comments",
+        "comments",
+        "lost",
+        "schema",
+        "span",
+    )
 
     def __init__(
         self,
@@ -168,6 +179,7 @@ class Message:
         self.closing_comments = closing_comments
         self._entries: dict[str, list[Entry]] = {}
         self._read: set[str] = set()
+        self.lost: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -222,6 +234,13 @@ class Message:
         """The entries of one field; does not count as reading it."""
         return list(self._entries.get(name, ()))
 
+    def has_lost(self, *names: str) -> bool:
+        """Whether a mistake took something away from one of the fields, at any depth."""
+        return any(
+            name in self.lost or any(_lost_any(e.value) for e in self.entries_of(name))
+            for name in names
+        )
+
     def unread(self) -> Iterator[tuple[str, Entry]]:
         """What was set and never read, as (dotted path, entry)."""
         for name, entry in self.entries():
@@ -264,6 +283,12 @@ class Message:
 
     def __repr__(self) -> str:
         return f"<{self.schema.name} with {', '.join(self._entries) or 'nothing'}>"
+
+
+def _lost_any(value: Any) -> bool:
+    if not isinstance(value, Message):
+        return False
+    return bool(value.lost) or any(_lost_any(e.value) for _, e in value.entries())
 
 
 def message_from_pb(message: ProtobufMessage) -> Message:
