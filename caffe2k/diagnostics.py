@@ -135,10 +135,18 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str | None:
     return f"did you mean `{near}`?" if near else None
 
 
-def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that `word` may be a misspelling of."""
-    near = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
-    return near[0] if near else None
+def nearest(word: str, choices: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The choice that `word` may be a misspelling of, whatever its capitals.
+
+    `cutoff` is how alike they must be, from 0 to 1 for the same letters.
+    """
+    by_letters = {_letters(choice): choice for choice in choices}
+    near = difflib.get_close_matches(_letters(word), by_letters, n=1, cutoff=cutoff)
+    return by_letters[near[0]] if near else None
+
+
+def _letters(word: str) -> str:
+    return word[:_LONGEST_MESSAGE].lower().replace("_", "")
 
 
 class TranslationError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from caffe2k.diagnostics import Diagnostics
@@ -18,6 +19,7 @@ from caffe2k.passes.merge import merge_phases
 from caffe2k.passes.resolve import resolve
 from caffe2k.passes.select import select_layers, state_of
 from caffe2k.passes.shapes import infer_shapes
+from caffe2k.passes.shared_recurrence import warn_of_shared_recurrence
 from caffe2k.passes.sharing import share_params
 from caffe2k.passes.weight_plan import weight_plan
 from caffe2k.schema.message import Message
@@ -73,11 +75,15 @@ class TranslatedNet:
     message: Message
     phases: Mapping[Phase, Net]
     whole: LoweredNet
-    plan: WeightPlan
 
     @property
     def net(self) -> Net:
         return self.whole.net
+
+    @cached_property
+    def plan(self) -> WeightPlan:
+        """Where the parameters of the whole net go."""
+        return weight_plan(self.whole)
 
 
 def analyse(
@@ -97,7 +103,7 @@ def analyse(
     for phase in _phases(message, options):
         state = state_of(message, phase, (states or {}).get(phase))
         layers = select_layers(message, state, diagnostics)
-        net = resolve(message.name, layers, phase, diagnostics)
+        net = resolve(message, layers, phase, diagnostics)
         nets[phase] = infer_shapes(net, data, diagnostics)
     return nets
 
@@ -126,15 +132,18 @@ def translate_net(
     diagnostics: Diagnostics,
     states: Mapping[Phase, Message] | None = None,
 ) -> TranslatedNet:
-    """A net as Keras calls; raises TranslationError with all that is wrong with it."""
+    """A net as Keras calls.
+
+    After an error in `diagnostics` it is a part of the net, with the layers that were
+    found right: what is wrong with those can still be said.
+    """
     nets = analyse(message, root, options, diagnostics, states)
-    diagnostics.raise_if_errors()
     if len(nets) == 2:
         net = merge_phases(nets[Phase.TRAIN], nets[Phase.TEST], diagnostics)
     else:
         (net,) = nets.values()
-    net = fuse_activations(share_params(net, diagnostics))
-    diagnostics.raise_if_errors()
-    whole = lower(net, DataFormat(options.data_format), diagnostics)
-    diagnostics.raise_if_errors()
-    return TranslatedNet(message, nets, whole, weight_plan(whole))
+    net = share_params(net, diagnostics)
+    warn_of_shared_recurrence(net, diagnostics)
+    net = fuse_activations(net)
+    whole = lower(net, DataFormat(options.data_format), diagnostics, root)
+    return TranslatedNet(message, nets, whole)

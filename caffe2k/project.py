@@ -10,6 +10,7 @@ from caffe2k.ir.net import Phase
 from caffe2k.prototxt.read import read, read_net, read_solver
 from caffe2k.prototxt.upgrade import upgrade
 from caffe2k.schema.message import Message
+from caffe2k.sources.lookup import find_beside
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +41,36 @@ def read_project(
 ) -> Project:
     """Reads a net, or a solver and the net that it names.
 
-    Raises TranslationError where a file can't be read, or a solver names no net.
+    What is wrong in them is added to `diagnostics`, and the rest of them returned.
+    Raises TranslationError where nothing of a file can be read, or a solver names no net.
     """
-    message = read(path, diagnostics)
-    diagnostics.raise_if_errors()
+    message = _something(read(path, diagnostics), diagnostics)
     if message.schema.name == "SolverParameter":
         return _from_solver(message, path, diagnostics)
     solver = None
     if solver_path is not None:
-        solver = read_solver(solver_path, diagnostics)
-        diagnostics.raise_if_errors()
+        solver = _something(read_solver(solver_path, diagnostics), diagnostics)
         solver = upgrade(solver, diagnostics)
         solver.mark_read(*_NET_FIELDS)
-    net = upgrade(message, diagnostics)
+    net = _upgraded(message, diagnostics)
     solver_name = solver_path.name if solver_path else ""
-    return Project(net, path.name, path.parent, solver, solver_name)
+    root = _data_root(net, path.parent)
+    return Project(net, path.name, root, solver, solver_name)
+
+
+def _something(message: Message, diagnostics: Diagnostics) -> Message:
+    """Ends the run where a mistake left nothing of a file."""
+    if not any(message.entries()):
+        diagnostics.raise_if_errors()
+    return message
+
+
+def _upgraded(net: Message, diagnostics: Diagnostics) -> Message:
+    """Ends the run where a net mixes formats, so that it can't be upgraded."""
+    net = upgrade(net, diagnostics)
+    if net.entries_of("layers"):
+        diagnostics.raise_if_errors()
+    return net
 
 
 _NET_FIELDS = ("net", "train_net", "test_net", "net_param", "train_net_param")
@@ -64,12 +80,13 @@ def _from_solver(solver: Message, path: Path, diagnostics: Diagnostics) -> Proje
     solver = upgrade(solver, diagnostics)
     for field in ("net_param", "train_net_param"):
         if solver.has(field):
-            net = upgrade(getattr(solver, field), diagnostics)
-            solver.mark_read(field)
+            net = _upgraded(getattr(solver, field), diagnostics)
             return Project(net, path.name, path.parent, solver, path.name)
     for field in ("net", "train_net"):
         if solver.has(field):
             return _from_named_net(solver, field, path, diagnostics)
+    if solver.has_lost(*_NET_FIELDS):
+        diagnostics.raise_if_errors()
     diagnostics.error(
         "solver-without-net",
         f"`{path.name}` names no net",
@@ -89,9 +106,8 @@ def _from_named_net(
         _report_missing_net(named, solver.span_of(field), path, diagnostics)
         diagnostics.raise_if_errors()
     assert found is not None
-    net = read_net(found, diagnostics)
-    diagnostics.raise_if_errors()
-    net = upgrade(net, diagnostics)
+    net = _something(read_net(found, diagnostics), diagnostics)
+    net = _upgraded(net, diagnostics)
     return Project(net, found.name, _start_of(found, named), solver, path.name)
 
 
@@ -102,17 +118,22 @@ def _start_of(found: Path, named: str) -> Path:
     return found.parents[len(Path(named).parts) - 1]
 
 
-def find_beside(named: str, folder: Path) -> Path | None:
-    """A path that a prototxt names, from the folder that Caffe was run in.
+_SOURCES = ("data_param", "hdf5_data_param", "image_data_param", "window_data_param")
 
-    That is the working directory, the prototxt's folder, or one above it: Caffe's own
-    examples name their nets from the root of the repository.
-    """
-    for start in (folder, *folder.absolute().parents, Path()):
-        candidate = start / named
-        if candidate.is_file():
-            return candidate
-    return None
+
+def _data_root(net: Message, folder: Path) -> Path:
+    """The folder that a net's data is named from: its own, or one above it."""
+    named = [
+        entry.value
+        for layer in net.entries_of("layer")
+        for field in _SOURCES
+        if (param := layer.value.peek(field)) is not None
+        for entry in param.entries_of("source")
+    ]
+    for start in (folder, *folder.absolute().parents):
+        if any((start / source).exists() for source in named):
+            return start
+    return folder
 
 
 def _report_missing_net(

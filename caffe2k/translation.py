@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from caffe2k.codegen.names import keras_name
 from caffe2k.codegen.output import Writer, write_folder
 from caffe2k.codegen.readme import readme
 from caffe2k.codegen.runtime_files import runtime_files
+from caffe2k.codegen.solver_checks import check_solver
 from caffe2k.codegen.train_script import train_script
 from caffe2k.diagnostics import Diagnostic, Diagnostics, SourceSpan, printable
 from caffe2k.ir.net import Phase
@@ -26,8 +27,9 @@ from caffe2k.ops.data import SourceOp, place
 from caffe2k.passes.unread import report_unread
 from caffe2k.passes.weight_plan import multipliers
 from caffe2k.pipeline import Options, TranslatedNet, translate_net
-from caffe2k.project import Project, find_beside, read_project
+from caffe2k.project import Project, read_project
 from caffe2k.resources import template
+from caffe2k.sources.lookup import find_beside
 from caffe2k.weights.coverage import CoverageReport
 
 
@@ -87,10 +89,17 @@ def translate(
     """
     diagnostics = Diagnostics()
     project = read_project(path, solver, diagnostics)
+    if project.solver is not None:
+        check_solver(project.solver, diagnostics)
     net = translate_net(project.net, project.root, options, diagnostics, project.states)
     means = _Means(project.root, diagnostics)
+    readers = {p.value: _readers(net, p, means, diagnostics) for p in Phase}
+    layers = [layer.message for layer in net.net.layers]
+    layers += [m for layer in net.net.layers if (m := layer.test_message) is not None]
+    report_unread(project.net, layers, diagnostics)
+    diagnostics.raise_if_errors()
     scripts = {"model.py": model_script(net.whole.program, project.net_name)}
-    data = _data_script(net, project, options, means, output, diagnostics)
+    data = _data_script(net, project, options, readers, output)
     if data.functions:
         scripts["data.py"] = render_data(data)
     if project.solver is not None:
@@ -102,11 +111,8 @@ def translate(
             data,
             diagnostics,
         )
-    layers = [layer.message for layer in net.net.layers]
-    layers += [m for layer in net.net.layers if (m := layer.test_message) is not None]
-    report_unread(project.net, layers, diagnostics)
     _settle(diagnostics, options)
-    writers, weights_file, coverage = dict(means.writers), None, None
+    writers, weights_file, coverage = {**means.writers, **_arrays(net)}, None, None
     if weights is not None:
         weights_file = f"{keras_name(project.net.name or path.stem)}.h5"
         writers[weights_file], coverage = _ported(weights, net, allow_partial)
@@ -147,6 +153,7 @@ def port_weights(
     lowered = translate_net(
         project.net, project.root, options, diagnostics, project.states
     )
+    diagnostics.raise_if_errors()
     layers, coverage = port(
         read_caffemodel(caffemodel), lowered.plan, allow_partial=allow_partial
     )
@@ -194,25 +201,23 @@ class _Means:
                 help=f"put {name} beside data.py before training",
             )
             return
-        from caffe2k.weights.mean import load_mean, write_mean
+        from caffe2k.weights.mean import load_mean, write_array
 
-        self.writers[name] = partial(write_mean, load_mean(file))
+        self.writers[name] = partial(write_array, load_mean(file))
 
 
 def _data_script(
     net: TranslatedNet,
     project: Project,
     options: Options,
-    means: _Means,
+    readers: Mapping[str, tuple[DataLayer, ...]],
     output: Path | None,
-    diagnostics: Diagnostics,
 ) -> DataScript:
     seed = None
     if project.solver is not None and project.solver.random_seed >= 0:
         seed = project.solver.random_seed
-    layers = {phase.value: _readers(net, phase, means, diagnostics) for phase in Phase}
     return DataScript(
-        data_functions(net.whole.program, layers),
+        data_functions(net.whole.program, readers),
         _data_root(project.root, output),
         seed,
         options.data_format,
@@ -265,6 +270,15 @@ def _data_root(root: Path, output: Path | None) -> str | None:
     if not (root.is_relative_to(here) and output.is_relative_to(here)):
         return None
     return Path(os.path.relpath(root, output)).as_posix()
+
+
+def _arrays(net: TranslatedNet) -> dict[str, Writer]:
+    """What writes the arrays that lie beside model.py."""
+    if not net.whole.arrays:
+        return {}
+    from caffe2k.weights.mean import write_array
+
+    return {name: partial(write_array, a) for name, a in net.whole.arrays.items()}
 
 
 def _ported(

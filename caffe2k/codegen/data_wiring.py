@@ -27,11 +27,15 @@ def _inputs(program: Program) -> Wiring:
 
 
 def _targets(program: Program) -> Wiring | None:
-    """The label of each output that a loss or metric reads; none for other outputs."""
+    """The label of each output that a loss or metric reads.
+
+    Other outputs get one of these labels, which nobody reads: with metrics, Keras wants a
+    target for every output.
+    """
     targets = {term.output: term.target_blob for term in program.terms}
     if not targets:
         return None
+    first = next(iter(targets.values()))
     if len(program.outputs) == 1:
-        (target,) = set(targets.values())
-        return target
-    return targets
+        return first
+    return {output.key: targets.get(output.key, first) for output in program.outputs}

@@ -153,6 +153,7 @@ class _Functional:
                 self.layers[step.layer] = name
                 yield f"{name} = {layer}"
             layer = self.layers[step.layer]
+        given += "".join(f", {key}={literal(v)}" for key, v in step.arguments)
         outputs = [self._target(index, t) for t in step.outputs]
         yield f"{', '.join(outputs)} = {layer}({given})"
 

@@ -67,22 +67,30 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class KerasLayer:
-    """One Keras layer: its call, its unique name, and where its weights come from."""
+    """One Keras layer: its call, its unique name, and where its weights come from.
+
+    `caffe_name` and `caffe_index` are those of the Caffe layer that it was made for.
+    """
 
     name: str | None
     call: Call
     weights: tuple[PlannedWeight, ...] = ()
     caffe_name: str = ""
+    caffe_index: int = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A layer applied to tensors. Two steps with the same layer share its weights."""
+    """A layer applied to tensors. Two steps with the same layer share its weights.
+
+    `arguments` are what else the layer is called with, by keyword.
+    """
 
     layer: KerasLayer
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     comments: tuple[str, ...] = ()
+    arguments: tuple[tuple[str, Argument], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

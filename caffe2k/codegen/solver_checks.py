@@ -109,7 +109,7 @@ class _Checks:
 
     def _choice(self, field: str, what: str, choices: list[str]) -> None:
         chosen: str = getattr(self.solver, field)
-        if chosen in choices:
+        if chosen in choices or field in self.solver.lost:
             return
         found = f"unknown {what} `{chosen}`" if chosen else f"the solver has no {what}"
         self.diagnostics.error(
@@ -147,7 +147,7 @@ class _Checks:
 
     def _require(self, field: str, holds: bool, rule: str, because: str = "") -> None:
         """An error at `field` or, where it is not set, at the field that asks for it."""
-        if holds:
+        if holds or {field, because} & self.solver.lost:
             return
         is_set = self.solver.has(field)
         unset = "" if is_set else " (not set)"

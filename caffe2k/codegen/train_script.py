@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from caffe2k.codegen.data_script import DataScript
 from caffe2k.codegen.literals import prose
 from caffe2k.codegen.program import Argument, Call, Program, runtime
-from caffe2k.codegen.solver_checks import POLICIES, SOLVERS, check_solver
+from caffe2k.codegen.solver_checks import POLICIES, SOLVERS
 from caffe2k.codegen.templates import render as render_template
 from caffe2k.diagnostics import Diagnostics
 from caffe2k.schema.message import Message
@@ -92,9 +92,8 @@ def train_script(
 ) -> str:
     """The text of train.py for an upgraded SolverParameter.
 
-    What Caffe would refuse, and what nothing here reads, is added to `diagnostics`.
+    It must have passed `check_solver`. What train.py can't do is added to `diagnostics`.
     """
-    check_solver(solver, diagnostics)
     functions = {function.name for function in data.functions}
     tests = bool(solver.test_iter) and solver.test_interval > 0
     if tests and functions and "test_data" not in functions:

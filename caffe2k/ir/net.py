@@ -100,6 +100,8 @@ class Net:
     """Owned parameter -> its lr_mult and decay_mult."""
     activations: Mapping[int, str] = field(default_factory=dict)
     """Layer index -> activation of the in-place layer that was fused into it."""
+    largest_shapes: Mapping[Blob, Shape] = field(default_factory=dict)
+    """The shapes of a merged net with the larger size where TRAIN and TEST differ."""
 
     def replace(self, **changes: object) -> Net:
         """A copy with some fields changed."""
@@ -121,6 +123,11 @@ class Net:
 def merge_dims(a: Shape, b: Shape) -> Shape:
     """The shape that holds in both phases: None where they differ."""
     return tuple(x if x == y else None for x, y in zip(a, b, strict=True))
+
+
+def larger_dims(a: Shape, b: Shape) -> Shape:
+    """The larger of both phases' sizes, axis by axis."""
+    return tuple(max(x or 0, y or 0) for x, y in zip(a, b, strict=True))
 
 
 def count(shape: Shape) -> int:

@@ -102,7 +102,10 @@ class ConvolutionLike(SpatialOp):
         if k.trains or p.has("weight_filler"):
             path = f"{_PATH}.weight_filler"
             found[f"{kernel}_initializer"] = initializer(
-                p.weight_filler, k.params[0], path, same_fan_in=kernel == "kernel"
+                p.weight_filler,
+                k.params[0],
+                path,
+                axis=-1 if kernel == "kernel" else (2, 3),
             )
         if p.bias_term:
             bias = initializer(p.bias_filler, k.params[1], f"{_PATH}.bias_filler")

@@ -18,7 +18,7 @@ from caffe2k.weights.transforms import IDENTITY, Reshape, Steps, reorder_axis
 class ReLU(ElementwiseOp):
     """max(x, 0), with a slope below 0 (relu_layer.cpp)."""
 
-    keras = "ReLU, LeakyReLU"
+    keras = "ReLU, caffe_runtime.elementwise.ReLU"
 
     @property
     def activation(self) -> str | None:
@@ -32,7 +32,7 @@ class ReLU(ElementwiseOp):
             k.output(k.add(keras_layer("ReLU")))
         else:
             slope = p.negative_slope
-            k.output(k.add(keras_layer("LeakyReLU"), negative_slope=slope))
+            k.output(k.add(runtime("elementwise", "ReLU"), slope))
 
 
 class ActivationOp(ElementwiseOp):
@@ -88,14 +88,13 @@ class PReLU(ElementwiseOp):
         channel = k.keras_axis(1)
         shared = [a for a in range(1, rank) if a != channel or p.channel_shared]
         arguments: dict[str, Argument] = {"shared_axes": shared} if shared else {}
-        slope: Argument = constant(0.25)
         if p.has("filler"):
             slope = initializer(p.filler, k.params[0], "prelu_param.filler")
-        if slope != "zeros":
-            arguments["alpha_initializer"] = slope
+            if slope != constant(0.25):
+                arguments["alpha_initializer"] = slope
         k.output(
             k.add(
-                keras_layer("PReLU"),
+                runtime("elementwise", "PReLU"),
                 weights=[k.weight("alpha", 0, self._steps(k, shared))],
                 **arguments,
             )

@@ -13,13 +13,13 @@ _VARIANCE = {"xavier": (1.0, "uniform"), "msra": (2.0, "untruncated_normal")}
 
 
 def initializer(
-    filler: Message, blob: Shape, field: str, *, same_fan_in: bool = True
+    filler: Message, blob: Shape, field: str, *, axis: int | tuple[int, ...] = -1
 ) -> Argument:
     """The initializer that a filler is, for a parameter of Caffe shape `blob`.
 
-    `field` is the filler's dotted path, for diagnostics. `same_fan_in` tells whether
-    Keras counts the fan_in of its weight as Caffe counts that of its blob. Raises OpError
-    for a filler that Caffe does not know, or settings that it refuses.
+    `field` is the filler's dotted path, for diagnostics. `axis` is where the Keras weight
+    has the first axis of the blob: the last one in kernels of Dense and convolutions.
+    Raises OpError for a filler that Caffe does not know, or settings that it refuses.
     """
     kind = filler.type
     sparse = filler.sparse
@@ -35,12 +35,13 @@ def initializer(
         return _keras("RandomUniform", filler.min, filler.max)
     if kind == "gaussian":
         if sparse >= 0:
-            return _sparse_gaussian(filler, blob)
+            return _sparse_gaussian(filler, axis)
         return _normal(filler.mean, filler.std)
     if kind in _VARIANCE:
-        return _variance_scaling(kind, filler.variance_norm, blob, same_fan_in)
+        return _variance_scaling(kind, filler.variance_norm, blob, axis == -1)
     if kind == "positive_unitball":
-        return Call(runtime("initializers", "PositiveUnitball"))
+        target = runtime("initializers", "PositiveUnitball")
+        return Call(target, (), _unless_last(axis))
     if kind == "bilinear":
         return Call(runtime("initializers", "Bilinear"))
     raise OpError(
@@ -62,11 +63,14 @@ def _keras(name: str, *args: Argument, **kwargs: Argument) -> Call:
     return Call(Target("keras.initializers", name), args, tuple(kwargs.items()))
 
 
-def _sparse_gaussian(filler: Message, blob: Shape) -> Call:
+def _sparse_gaussian(filler: Message, axis: int | tuple[int, ...]) -> Call:
     """Each value survives with probability sparse / num_output."""
     target = runtime("initializers", "SparseGaussian")
-    outputs = blob[0] or 1
-    return Call(target, (filler.mean, filler.std, filler.sparse / outputs))
+    return Call(target, (filler.mean, filler.std, filler.sparse), _unless_last(axis))
+
+
+def _unless_last(axis: int | tuple[int, ...]) -> tuple[tuple[str, Argument], ...]:
+    return () if axis == -1 else (("axis", axis),)
 
 
 def _variance_scaling(kind: str, norm: str, blob: Shape, same_fan_in: bool) -> Argument:

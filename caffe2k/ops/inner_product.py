@@ -12,7 +12,7 @@ from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
-from caffe2k.ops.reshaping import flat_segments, reshape_to
+from caffe2k.ops.reshaping import flat_segments, layout_to_flatten, reshape_to
 from caffe2k.weights.plan import PlannedWeight
 from caffe2k.weights.transforms import IDENTITY, dense_kernel, reorder_axis
 
@@ -62,13 +62,7 @@ class InnerProduct(LayerOp):
         top: Sequence[Shape],
         form: DataFormat,
     ) -> LayoutPlan:
-        lead = self._axis(bottom[0])
-        kept = given[0].perm[:lead] == tuple(range(lead)) and lead > 0
-        if given[0].order and (
-            given[0].ordered_axis < lead or lead + 1 < len(bottom[0])
-        ):
-            kept = False
-        wanted = given[0] if kept else caffe_layout(len(bottom[0]))
+        wanted = layout_to_flatten(given[0], self._axis(bottom[0]))
         return LayoutPlan([wanted], [caffe_layout(len(top[0]))])
 
     def lower(self, k: Lowering) -> None:
@@ -113,7 +107,7 @@ class InnerProduct(LayerOp):
         if k.trains or p.has("weight_filler"):
             path = f"{_PATH}.weight_filler"
             found["kernel_initializer"] = initializer(
-                p.weight_filler, k.params[0], path, same_fan_in=not p.transpose
+                p.weight_filler, k.params[0], path, axis=0 if p.transpose else -1
             )
         if p.bias_term:
             bias = initializer(p.bias_filler, k.params[1], f"{_PATH}.bias_filler")

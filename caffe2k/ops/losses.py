@@ -1,4 +1,4 @@
-"""SoftmaxWithLoss, SigmoidCrossEntropyLoss, EuclideanLoss and Accuracy."""
+"""SoftmaxWithLoss, SigmoidCrossEntropyLoss, InfogainLoss, and what they have in common."""
 
 from __future__ import annotations
 
@@ -7,56 +7,31 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, Call, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import Count, DataShapes, LayerOp, LayoutPlan, OpError, exactly
+from caffe2k.ops.base import Count, DataShapes, LayoutPlan, OpError
 from caffe2k.ops.lowering import Lowering
+from caffe2k.ops.pairing import PairOp, meet, product
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.reshaping import axis_within
 
 
-def _values(shape: Shape) -> list[int]:
-    """The sizes that count: neither 1 nor unknown."""
-    return [d for d in shape if d is not None and d != 1]
+class NormalizedLossOp(PairOp):
+    """A loss that reads loss_param."""
 
-
-def _product(shape: Shape) -> int:
-    product = 1
-    for dim in shape:
-        product *= 1 if dim is None else dim
-    return product
-
-
-class PairOp(LayerOp):
-    """An op over (prediction, label), in the layouts that leave and enter the model."""
-
-    bottoms = exactly(2)
-
-    def layouts(
-        self,
-        given: Sequence[Layout],
-        bottom: Sequence[Shape],
-        top: Sequence[Shape],
-        form: DataFormat,
-    ) -> LayoutPlan:
-        return LayoutPlan(
-            [form.boundary(len(s)) for s in bottom],
-            [form.boundary(len(s)) for s in top],
-        )
-
-    def check_labels(self, bottom: Sequence[Shape], axis: int) -> None:
-        """One label for each position around the class axis."""
-        around = (*bottom[0][:axis], *bottom[0][axis + 1 :])
-        if _product(around) != _product(bottom[1]):
-            raise OpError(
-                "label-count",
-                f"layer `{self.layer.name}` needs {around} labels for a prediction of "
-                f"shape {bottom[0]}, not {bottom[1]}",
-                field="bottom",
-            )
+    is_loss = True
 
     def normalization(self, default: str) -> str:
-        """What the loss is divided by (LossLayer::LayerSetUp, loss_layer.cpp)."""
+        """What the loss is divided by; `normalize` was upgraded (prototxt/deprecated)."""
         p = self.layer.message.loss_param
-        return str(p.normalization) if p.has("normalization") else default
+        if not p.has("normalization"):
+            return default
+        chosen = str(p.normalization)
+        if chosen == "PRE_FIXED":
+            raise OpError(
+                "normalization",
+                f"{self.layer.type} knows no normalization PRE_FIXED",
+                field="loss_param.normalization",
+            )
+        return chosen
 
     def loss_arguments(self, default: str) -> dict[str, Argument]:
         """`ignore_label` and `normalization`, where they are not the default."""
@@ -69,166 +44,228 @@ class PairOp(LayerOp):
         return found
 
 
+class ClassAxisOp(PairOp):
+    """An op over scores along a class axis, and one label for each position beside it."""
+
+    axis_field = ""
+    """The dotted path of the class axis."""
+
+    def class_axis(self, bottom: Shape) -> int:
+        """The class axis, from the start."""
+        message, _, field = self.axis_field.partition(".")
+        given = getattr(getattr(self.layer.message, message), field)
+        axis = axis_within(given, bottom, self.layer, self.axis_field)
+        if axis == 0:
+            raise OpError(
+                "class-axis",
+                f"layer `{self.layer.name}` has its classes along axis 0, the batch",
+                field=self.axis_field,
+            )
+        return axis
+
+    def compared(self, bottom: Sequence[Shape]) -> list[Shape]:
+        axis = self.class_axis(bottom[0])
+        return [(*bottom[0][:axis], 1, *bottom[0][axis + 1 :]), bottom[1]]
+
+    def check_labels(self, bottom: Sequence[Shape]) -> None:
+        """One label for each position around the class axis."""
+        self.check_batches(bottom)
+        positions, labels = self.compared(bottom)
+        if product(positions) != product(labels):
+            raise OpError(
+                "label-count",
+                f"layer `{self.layer.name}` needs {product(positions)} labels for a "
+                f"prediction of shape {bottom[0]}, not {labels}",
+                field="bottom",
+            )
+
+    def axis_argument(self, k: Lowering) -> dict[str, Argument]:
+        """`axis`, where it is not the last."""
+        axis = k.keras_axis(self.class_axis(k.bottom[0]))
+        return {} if axis == len(k.bottom[0]) - 1 else {"axis": axis}
+
+
+class SoftmaxLossOp(ClassAxisOp, NormalizedLossOp):
+    """A loss of the softmax, which is its second top."""
+
+    tops = Count(1, 2)
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        self.check_labels(bottom)
+        self.check_weights()
+        return [(), bottom[0]][: len(self.layer.tops)]
+
+    def softmax_arguments(self, k: Lowering) -> dict[str, Argument]:
+        """The class axis, loss_param, and the axes that BATCH_SIZE multiplies."""
+        arguments = self.axis_argument(k) | self.loss_arguments("VALID")
+        axis = self.class_axis(k.bottom[0])
+        if arguments.get("normalization") == "BATCH_SIZE" and axis != 1:
+            arguments["outer_axes"] = tuple(sorted(map(k.keras_axis, range(axis))))
+        return arguments
+
+    def add_softmax(self, k: Lowering) -> None:
+        """The second top; Caffe sends no gradient through it."""
+        if len(self.layer.tops) == 2:
+            scores = k.add(
+                runtime("gradients", "StopGradient"),
+                inputs=k.inputs[:1],
+                suffix="fixed",
+            )
+            softmax = k.add(
+                keras_layer("Softmax"),
+                inputs=[scores],
+                suffix="softmax",
+                **self.axis_argument(k),
+            )
+            k.output_one(1, softmax)
+
+
 @layer_op("SoftmaxWithLoss")
-class SoftmaxWithLoss(PairOp):
+class SoftmaxWithLoss(SoftmaxLossOp):
     """Multinomial logistic loss of the softmax (softmax_loss_layer.cpp)."""
 
     keras = "caffe_runtime.losses.SoftmaxWithLoss"
-    is_loss = True
-    tops = Count(1, 2)
-
-    def _axis(self, bottom: Shape) -> int:
-        axis = self.layer.message.softmax_param.axis
-        return axis_within(axis, bottom, self.layer, "softmax_param.axis")
+    axis_field = "softmax_param.axis"
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        self.check_labels(bottom, self._axis(bottom[0]))
-        return [(), bottom[0]][: len(self.layer.tops)]
+        shapes = super().infer_shapes(bottom, data)
+        self._class_weights(bottom[0])
+        return shapes
+
+    def _class_weights(self, bottom: Shape) -> dict[str, Argument]:
+        """SegNet's class_weighting (its softmax_loss_layer.cpp, LayerSetUp)."""
+        p = self.layer.message.loss_param
+        weights = tuple(p.class_weighting)
+        if not p.weight_by_label_freqs:
+            return {}
+        if len(weights) != bottom[self.class_axis(bottom)]:
+            raise OpError(
+                "class-weights",
+                f"layer `{self.layer.name}` has {len(weights)} class_weighting for a "
+                f"prediction of shape {bottom}",
+                field="loss_param.class_weighting",
+            )
+        return {"class_weights": weights}
 
     def lower(self, k: Lowering) -> None:
         self.layer.message.softmax_param.mark_read("engine")
-        caffe_axis = self._axis(k.bottom[0])
-        axis = k.keras_axis(caffe_axis)
-        last = axis == len(k.bottom[0]) - 1
-        arguments: dict[str, Argument] = {} if last else {"axis": axis}
-        arguments |= self.loss_arguments("VALID")
-        if arguments.get("normalization") == "BATCH_SIZE" and caffe_axis != 1:
-            outer = tuple(sorted(k.keras_axis(a) for a in range(caffe_axis)))
-            arguments["outer_axes"] = outer
+        arguments = self.softmax_arguments(k) | self._class_weights(k.bottom[0])
         call = Call(runtime("losses", "SoftmaxWithLoss"), (), tuple(arguments.items()))
-        if len(self.layer.tops) == 2:
-            where: dict[str, Argument] = {} if last else {"axis": axis}
-            softmax = k.add(
-                keras_layer("Softmax"), inputs=k.inputs[:1], suffix="softmax", **where
+        self.add_softmax(k)
+        k.loss(call, self.loss_weights[0], endpoint=self.moved(k))
+
+
+@layer_op("InfogainLoss")
+class InfogainLoss(SoftmaxLossOp):
+    """Softmax loss, each mistake by a matrix's weight (infogain_loss_layer.cpp)."""
+
+    keras = "caffe_runtime.infogain.InfogainLoss"
+    axis_field = "infogain_loss_param.axis"
+    bottoms = Count(2, 3)
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        p = self.layer.message.infogain_loss_param
+        if self.layer.message.loss_param.has("normalize"):
+            raise OpError(
+                "deprecated-normalize",
+                "InfogainLoss does not take `normalize`",
+                field="loss_param.normalize",
+                help="say normalization: VALID or BATCH_SIZE",
             )
-            k.output_one(1, softmax)
-        k.loss(call, self.loss_weights[0])
+        if len(bottom) == 2 and not p.has("source"):
+            raise OpError(
+                "infogain-matrix",
+                f"layer `{self.layer.name}` has no matrix",
+                field="infogain_loss_param",
+                help="name its file as `source`, or add a third bottom",
+            )
+        shapes = super().infer_shapes(bottom, data)
+        if len(bottom) == 3:
+            self._check_matrix(product(bottom[2]), bottom[0])
+        return shapes
+
+    def _check_matrix(self, count: int, bottom: Shape) -> int:
+        """InfogainLossLayer::Reshape: as many rows and columns as classes."""
+        classes = bottom[self.class_axis(bottom)] or 0
+        if count != classes**2:
+            raise OpError(
+                "infogain-matrix",
+                f"layer `{self.layer.name}` has {classes} classes, but {count} values "
+                "in its matrix",
+                field="infogain_loss_param",
+            )
+        return classes
+
+    def layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        plan = super().layouts(given, bottom[:2], top, form)
+        for matrix in bottom[2:]:
+            as_it_enters = form.boundary(len(matrix))
+            in_rows = meet([matrix], [as_it_enters])
+            plan.inputs.append(as_it_enters if in_rows else caffe_layout(len(matrix)))
+        return plan
+
+    def lower(self, k: Lowering) -> None:
+        p = self.layer.message.infogain_loss_param
+        source: tuple[Argument, ...] = ()
+        if len(k.bottom) == 2:
+            source = (self._port_matrix(k, p.source),)
+        else:
+            p.mark_read("source")
+        arguments = self.softmax_arguments(k)
+        target = runtime("infogain", "InfogainLoss")
+        self.add_softmax(k)
+        call = Call(target, source, tuple(arguments.items()))
+        k.loss(call, self.loss_weights[0], endpoint=self.moved(k))
+
+    def _port_matrix(self, k: Lowering, source: str) -> str:
+        """The name of the matrix's .npy file beside model.py."""
+        from caffe2k.weights.caffemodel import read_binaryproto
+        from caffe2k.weights.errors import WeightsError
+
+        field = "infogain_loss_param.source"
+        path = k.find_file(source)
+        if path is None:
+            raise OpError(
+                "infogain-matrix",
+                f"the matrix `{source}` of layer `{self.layer.name}` is not there",
+                field=field,
+            )
+        try:
+            matrix = read_binaryproto(path)
+        except WeightsError as e:
+            (problem,) = e.diagnostics
+            raise OpError(
+                problem.code, problem.message, field=field, help=problem.help
+            ) from None
+        classes = self._check_matrix(matrix.size, k.bottom[0])
+        return k.add_array("infogain", matrix.reshape(classes, classes))
 
 
 @layer_op("SigmoidCrossEntropyLoss")
-class SigmoidCrossEntropyLoss(PairOp):
+class SigmoidCrossEntropyLoss(NormalizedLossOp):
     """Logistic loss of every value (sigmoid_cross_entropy_loss_layer.cpp)."""
 
     keras = "caffe_runtime.losses.SigmoidCrossEntropyLoss"
-    is_loss = True
-    tops = Count(1, 2)
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        if _product(bottom[0]) != _product(bottom[1]):
+        self.check_batches(bottom)
+        if product(bottom[0]) != product(bottom[1]):
             raise OpError(
                 "label-count",
                 f"layer `{self.layer.name}` needs a target for each of {bottom[0]} values, "
                 f"not {bottom[1]}",
                 field="bottom",
             )
-        return [(), bottom[0]][: len(self.layer.tops)]
-
-    def layouts(
-        self,
-        given: Sequence[Layout],
-        bottom: Sequence[Shape],
-        top: Sequence[Shape],
-        form: DataFormat,
-    ) -> LayoutPlan:
-        return _paired(bottom, top, form)
+        return [()]
 
     def lower(self, k: Lowering) -> None:
         arguments = self.loss_arguments("BATCH_SIZE")
-        call = Call(
-            runtime("losses", "SigmoidCrossEntropyLoss"), (), tuple(arguments.items())
-        )
-        if len(self.layer.tops) == 2:
-            sigmoid = keras_layer("Activation")
-            k.output_one(
-                1, k.add(sigmoid, "sigmoid", inputs=k.inputs[:1], suffix="sigmoid")
-            )
-        k.loss(call, self.loss_weights[0], endpoint=_differ(k))
-
-
-@layer_op("EuclideanLoss")
-class EuclideanLoss(PairOp):
-    """Half the mean squared distance (euclidean_loss_layer.cpp)."""
-
-    keras = "caffe_runtime.losses.EuclideanLoss"
-    is_loss = True
-
-    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        if bottom[0][:1] != bottom[1][:1] or _product(bottom[0]) != _product(bottom[1]):
-            raise OpError(
-                "bottom-shapes",
-                f"layer `{self.layer.name}` compares {bottom[0]} with {bottom[1]}",
-                field="bottom",
-            )
-        return [()]
-
-    def layouts(
-        self,
-        given: Sequence[Layout],
-        bottom: Sequence[Shape],
-        top: Sequence[Shape],
-        form: DataFormat,
-    ) -> LayoutPlan:
-        return _paired(bottom, top, form)
-
-    def lower(self, k: Lowering) -> None:
-        self.layer.message.loss_param.mark_read("normalization", "normalize")
-        call = Call(runtime("losses", "EuclideanLoss"))
-        k.loss(call, self.loss_weights[0], endpoint=_differ(k))
-
-
-def _paired(
-    bottom: Sequence[Shape], top: Sequence[Shape], form: DataFormat
-) -> LayoutPlan:
-    """Value by value: both in the model's layout, or in Caffe's where shapes differ."""
-    outputs = [form.boundary(len(s)) for s in top]
-    if _values(bottom[0]) == _values(bottom[1]) and len(bottom[0]) == len(bottom[1]):
-        return LayoutPlan([form.boundary(len(s)) for s in bottom], outputs)
-    return LayoutPlan([caffe_layout(len(s)) for s in bottom], outputs)
-
-
-def _differ(k: Lowering) -> bool:
-    """Whether prediction and target had to be brought into Caffe's order first."""
-    return any(given != k.form.boundary(given.rank) for given in k.in_layouts)
-
-
-@layer_op("Accuracy")
-class Accuracy(PairOp):
-    """The share of labels among the best `top_k` (accuracy_layer.cpp)."""
-
-    keras = "caffe_runtime.metrics.Accuracy, PerClassAccuracy"
-    is_metric = True
-    tops = Count(1, 2)
-
-    def _axis(self, bottom: Shape) -> int:
-        axis = self.layer.message.accuracy_param.axis
-        return axis_within(axis, bottom, self.layer, "accuracy_param.axis")
-
-    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        axis = self._axis(bottom[0])
-        self.check_labels(bottom, axis)
-        classes, top_k = bottom[0][axis] or 0, self.layer.message.accuracy_param.top_k
-        if top_k > classes:
-            raise OpError(
-                "top-k",
-                f"`top_k` is {top_k}, but there are {classes} classes",
-                field="accuracy_param.top_k",
-            )
-        shapes: list[Shape] = [(), (classes,)]
-        return shapes[: len(self.layer.tops)]
-
-    def lower(self, k: Lowering) -> None:
-        p, found = self.layer.message.accuracy_param, dict[str, Argument]()
-        axis = k.keras_axis(self._axis(k.bottom[0]))
-        if axis != len(k.bottom[0]) - 1:
-            found["axis"] = axis
-        if p.top_k != 1:
-            found["top_k"] = p.top_k
-        if p.has("ignore_label"):
-            found["ignore_label"] = p.ignore_label
-        for i, top in enumerate(self.layer.tops):
-            name = "Accuracy" if i == 0 else "PerClassAccuracy"
-            args = () if i == 0 else (k.top[1][0],)
-            kwargs = dict(found)
-            if top.name != "accuracy":
-                kwargs["name"] = top.name
-            k.metric(Call(runtime("metrics", name), args, tuple(kwargs.items())), i)
+        target = runtime("losses", "SigmoidCrossEntropyLoss")
+        call = Call(target, (), tuple(arguments.items()))
+        k.loss(call, self.loss_weights[0], endpoint=self.moved(k))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from caffe2k.codegen.names import Names, keras_name
 from caffe2k.codegen.program import (
@@ -22,8 +25,12 @@ from caffe2k.codegen.program import (
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Blob, Layer, Net, ParamKey, Phase, Shape
 from caffe2k.ops.base import OpError
+from caffe2k.sources.lookup import find_beside
 from caffe2k.weights.plan import PlannedWeight
 from caffe2k.weights.transforms import Steps
+
+if TYPE_CHECKING:
+    from caffe2k.weights.blob import FloatArray
 
 
 @dataclass
@@ -41,6 +48,12 @@ class LoweredNet:
     source_comments: dict[Blob, tuple[str, ...]] = field(default_factory=dict)
     shared: dict[tuple[ParamKey, ...], KerasLayer] = field(default_factory=dict)
     converted: dict[tuple[Blob, Layout], Tensor] = field(default_factory=dict)
+    inner_losses: list[Blob] = field(default_factory=list)
+    """Blobs that add to the objective inside the model: an output must depend on them."""
+    root: Path = Path()
+    """The folder from which the net names files."""
+    arrays: dict[str, FloatArray] = field(default_factory=dict)
+    """What lies in .npy files beside model.py."""
 
     def read(self, blob: Blob, layout: Layout) -> Tensor:
         """The tensor of a blob in a layout, transposed where it lies otherwise."""
@@ -54,6 +67,13 @@ class LoweredNet:
             self.program.steps.append(Step(step, (tensor,), (Tensor(blob.name),)))
             self.converted[key] = self.program.steps[-1].outputs[0]
         return self.converted[key]
+
+    def add_array(self, stem: str, array: FloatArray) -> str:
+        """The name of the file that an array gets: `stem`.npy, then `stem`_2.npy."""
+        taken = sum(name.startswith(stem) for name in self.arrays)
+        name = f"{stem}_{taken + 1}.npy" if taken else f"{stem}.npy"
+        self.arrays[name] = array
+        return name
 
     def _transpose(self, blob: Blob, perm: tuple[int, ...]) -> KerasLayer:
         name = self.names.claim(f"{keras_name(blob.name)}_transpose")
@@ -86,17 +106,46 @@ class Lowering:
         self.tests = Phase.TEST in net.phases
         self._comments = layer.comments
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
-        """The layer's bottoms, in `in_layouts`."""
-        return tuple(
-            self._whole.read(blob, layout)
-            for blob, layout in zip(self.layer.bottoms, self.in_layouts, strict=True)
-        )
+        """The layer's bottoms, in `in_layouts`; asked for once, as steps may be added."""
+        propagates = list(self.layer.message.propagate_down)
+        tensors: list[Tensor] = []
+        for i, (blob, layout) in enumerate(
+            zip(self.layer.bottoms, self.in_layouts, strict=True)
+        ):
+            tensor = self._whole.read(blob, layout)
+            if i < len(propagates) and not propagates[i]:
+                tensor = self._stopped(blob, tensor)
+            tensors.append(tensor)
+        return tuple(tensors)
+
+    def _stopped(self, blob: Blob, tensor: Tensor) -> Tensor:
+        """A tensor behind which `propagate_down: false` ends the gradient."""
+        if blob in self._whole.sources:
+            return tensor
+        target = runtime("gradients", "StopGradient")
+        return self.add(target, inputs=[tensor], suffix=f"stop_{keras_name(blob.name)}")
 
     def keras_axis(self, caffe_axis: int, index: int = 0) -> int:
         """The Keras axis of a Caffe axis of the index-th input."""
         return self.in_layouts[index].keras_axis(caffe_axis)
+
+    @property
+    def sharers(self) -> list[Layer]:
+        """The layers whose first parameter is this one's, itself among them."""
+        net = self._whole.net
+
+        def owner(layer: Layer) -> ParamKey:
+            return net.owners.get((layer.index, 0), (layer.index, 0))
+
+        return [layer for layer in net.layers if owner(layer) == owner(self.layer)]
+
+    def shape_of(self, blob: Blob, *, largest: bool = False) -> Shape:
+        """The shape of any blob of the net; `largest` of both phases, not None."""
+        net = self._whole.net
+        shape = net.shapes[blob]
+        return net.largest_shapes.get(blob, shape) if largest else shape
 
     def data_format(self) -> dict[str, Argument]:
         """The `data_format` argument, where it is not Keras's default."""
@@ -132,18 +181,21 @@ class Lowering:
         suffix: str | None = "",
         outputs: int = 1,
         weights: Sequence[PlannedWeight] = (),
+        call_with: Mapping[str, Argument] | None = None,
         **kwargs: Argument,
     ) -> tuple[Tensor, ...]:
         """Applies a layer to tensors (the layer's own inputs if none are named).
 
         The main one gets the Caffe layer's name; a helper beside it, such as the padding
         before a convolution, gets the name with a `suffix`, or none where that is None.
+        `call_with` are keyword arguments of the call on the tensors.
         """
         call = Call(target, args, tuple(kwargs.items()))
         layer = self._keras_layer(call, suffix, tuple(weights))
         made = tuple(Tensor(self._hint(i, outputs)) for i in range(outputs))
         taken = self.inputs if inputs is None else tuple(inputs)
-        self._whole.program.steps.append(Step(layer, taken, made, self._comments))
+        more = tuple((call_with or {}).items())
+        self._whole.program.steps.append(Step(layer, taken, made, self._comments, more))
         self._comments = ()
         return made
 
@@ -167,10 +219,14 @@ class Lowering:
         if any(k in owners for k in keys):
             raise self._partly_shared()
         if suffix is None:
-            return KerasLayer(None, call, caffe_name=self.layer.name)
+            return KerasLayer(None, call, (), self.layer.name, self.layer.index)
         name = keras_name(self.layer.name) + (f"_{suffix}" if suffix else "")
         layer = KerasLayer(
-            self._whole.names.claim(name), call, weights, self.layer.name
+            self._whole.names.claim(name),
+            call,
+            weights,
+            self.layer.name,
+            self.layer.index,
         )
         if weights:
             self._whole.shared[key] = layer
@@ -186,6 +242,14 @@ class Lowering:
             "equal settings",
         )
 
+    def find_file(self, named: str) -> Path | None:
+        """A file that the layer names."""
+        return find_beside(named, self._whole.root)
+
+    def add_array(self, stem: str, array: FloatArray) -> str:
+        """The name of a .npy file beside model.py, which will hold an array."""
+        return self._whole.add_array(stem, array)
+
     def output(self, *tensors: Tensor) -> None:
         """Says which tensors are the layer's tops, in their order."""
         if len(tensors) != len(self.layer.tops):
@@ -200,11 +264,16 @@ class Lowering:
         self._whole.layouts[top] = self.out_layouts[index]
 
     def loss(self, call: Call, weight: float, *, endpoint: bool = False) -> None:
-        """A loss over (prediction, label): for compile(), or an endpoint in the model."""
+        """A loss over (prediction, label, ...): for compile() where that can hold it,
+        else an endpoint in the model."""
         prediction, label = self.layer.bottoms[:2]
         program, top = self._whole.program, self.layer.tops[0]
         taken = any(term.output == prediction.name for term in program.losses)
-        plain = label in self._whole.sources and self._is_last_version(prediction)
+        plain = (
+            self.can_measure
+            and len(self.layer.bottoms) == 2
+            and all(self.layer.message.propagate_down[:1])
+        )
         if plain and not taken and not endpoint and self._is_unread(top):
             term = LossTerm(
                 caffe_name=self.layer.name,
@@ -219,12 +288,18 @@ class Lowering:
             return
         target = runtime("endpoint", "LossEndpoint")
         scale: dict[str, Argument] = {} if weight == 1 else {"loss_weight": weight}
-        self.output_one(0, self.add(target, call, inputs=self.inputs[:2], **scale))
+        self.output_one(0, self.add(target, call, **scale))
+
+    @property
+    def can_measure(self) -> bool:
+        """Whether compile() can hold the prediction against the label."""
+        prediction, label = self.layer.bottoms[:2]
+        return label in self._whole.sources and self._is_last_version(prediction)
 
     def metric(self, call: Call, top: int = 0) -> None:
         """A metric over (prediction, label)."""
         prediction, label = self.layer.bottoms[:2]
-        if label not in self._whole.sources or not self._is_last_version(prediction):
+        if not self.can_measure:
             raise OpError(
                 "computed-label",
                 f"layer `{self.layer.name}` measures against `{label.name}`, which the "

@@ -112,11 +112,3 @@ class PairOp(LayerOp):
                 f"only the first top of layer `{self.layer.name}` can be a loss",
                 field="loss_weight",
             )
-
-
-class FlatPairOp(PairOp):
-    """An op that takes all values of a sample as one row, in Caffe's order."""
-
-    def compared(self, bottom: Sequence[Shape]) -> list[Shape]:
-        # More than one axis of more than one value must stay in Caffe's order.
-        return [self._row(shape) for shape in bottom]

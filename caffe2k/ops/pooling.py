@@ -71,7 +71,9 @@ class Windows:
 class Pooling(SpatialOp):
     """Maximum, average or stochastic choice over windows (pooling_layer.cpp)."""
 
-    keras = "MaxPooling2D, AveragePooling2D, Global..., caffe_runtime.pooling"
+    keras = (
+        "MaxPooling2D, AveragePooling2D, GlobalAveragePooling2D, caffe_runtime.pooling"
+    )
     tops = Count(1, 2)
 
     def __init__(self, layer: Layer) -> None:
@@ -152,21 +154,22 @@ class Pooling(SpatialOp):
         elif p.pool == "STOCHASTIC":
             target = runtime("pooling", "StochasticPooling2D")
             k.output(k.add(target, size, **arguments))
-        elif p.global_pooling:
-            target = keras_layer(f"Global{_KERAS[p.pool]}Pooling2D")
+        elif p.global_pooling and p.pool == "AVE":
+            target = keras_layer("GlobalAveragePooling2D")
             k.output(k.add(target, keepdims=True, **k.data_format()))
         else:
             self._plain(k, w)
 
     def _plain(self, k: Lowering, w: Windows) -> None:
         name, size = f"{_KERAS[self.p.pool]}Pooling2D", one_or_each(w.kernel)
-        pads_like_keras = w.fits_same and (self.p.pool == "MAX" or not any(w.pad))
+        # A maximum does not see the padding; Keras's averages count it otherwise.
+        pads_like_keras = w.fits_same and self.p.pool == "MAX"
         if not w.fits_valid and not pads_like_keras:
             arguments = self._runtime_arguments(k, w)
             k.output(k.add(runtime("pooling", name), size, **arguments))
             return
         arguments = {}
-        if w.stride != w.kernel:
+        if w.stride != w.kernel and w.pooled != (1, 1):
             arguments["strides"] = one_or_each(w.stride)
         if not w.fits_valid:
             arguments["padding"] = "same"

@@ -52,6 +52,17 @@ def flat_segments(layout: Layout, shape: Shape, axis: int) -> tuple[Segment, ...
     return () if segment.in_order else (segment,)
 
 
+def layout_to_flatten(given: Layout, axis: int) -> Layout:
+    """The layout to read a blob in whose axes from `axis` on become one.
+
+    As it is given, if the axes before `axis` lie in Caffe's order; `flat_segments`
+    then tells how the values lie. Else in Caffe's order.
+    """
+    leads = given.perm[:axis] == tuple(range(axis)) and axis > 0
+    is_scrambled = given.order and (given.ordered_axis < axis or axis + 1 < given.rank)
+    return given if leads and not is_scrambled else caffe_layout(given.rank)
+
+
 class ReshapingOp(LayerOp):
     """An op that only changes the shape; values keep Caffe's order.
 

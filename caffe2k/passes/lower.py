@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from caffe2k.codegen.names import keras_name
 from caffe2k.codegen.program import (
     Call,
@@ -23,23 +25,40 @@ from caffe2k.ops.lowering import LoweredNet, Lowering
 from caffe2k.passes.layouts import Layouts, choose_layouts
 
 
-def lower(net: Net, form: DataFormat, diagnostics: Diagnostics) -> LoweredNet:
-    """The net as Keras calls; a layer that can't be said in Keras is a diagnostic."""
+def lower(
+    net: Net, form: DataFormat, diagnostics: Diagnostics, root: Path = Path()
+) -> LoweredNet:
+    """The net as Keras calls; a layer that can't be said in Keras is a diagnostic.
+
+    `root` is the folder that files are named from. After a diagnostic the net that is
+    returned has the layers that were lowered.
+    """
     layouts = choose_layouts(net, form, set(_boundary_blobs(net)))
-    whole = LoweredNet(net, form, Program(net.name))
+    whole = LoweredNet(net, form, Program(net.name), root=root)
+    failed: set[int] = set()
     for layer in net.layers:
-        op = find_op(layer.type)
-        assert op is not None
-        if op.is_source:
-            _add_source(whole, layer)
+        if failed and _hinges_on(layer, failed, whole):
+            failed.add(layer.index)
             continue
         try:
             _lower_layer(whole, layer, layouts)
         except OpError as e:
             diagnostics.error(e.code, e.message, e.span(layer), help=e.help)
-            return whole
-    _close(whole)
+            failed.add(layer.index)
+    if not failed:
+        _close(whole)
+    lowered = tuple(layer for layer in net.layers if layer.index not in failed)
+    whole.net = net.replace(layers=lowered)
     return whole
+
+
+def _hinges_on(layer: Layer, failed: set[int], whole: LoweredNet) -> bool:
+    """Whether a layer reads from a failed one, or shares its parameters."""
+    owners = whole.net.owners
+    shares = any(
+        owner in failed for (i, _), (owner, _) in owners.items() if i == layer.index
+    )
+    return shares or any(blob not in whole.tensors for blob in layer.bottoms)
 
 
 def _boundary_blobs(net: Net) -> list[Blob]:
@@ -68,16 +87,19 @@ def _add_source(whole: LoweredNet, layer: Layer) -> None:
 def _lower_layer(whole: LoweredNet, layer: Layer, layouts: Layouts) -> None:
     op_type = find_op(layer.type)
     assert op_type is not None
+    if op_type.is_source:
+        _add_source(whole, layer)
+        return
     op = op_type(layer)
     k = Lowering(
         whole, layer, layouts.reads[layer.index], [layouts.blobs[t] for t in layer.tops]
     )
     op.lower(k)
-    if op.is_loss:
-        return
     for top, weight in zip(layer.tops, op.loss_weights, strict=False):
-        if weight != 0:
-            _weigh(whole, top, weight)
+        if weight != 0 and top in whole.tensors:
+            if not op.is_loss:
+                _weigh(whole, top, weight)
+            whole.inner_losses.append(top)
 
 
 def _weigh(whole: LoweredNet, top: Blob, weight: float) -> None:
@@ -100,7 +122,11 @@ def _close(whole: LoweredNet) -> None:
     if not program.outputs:
         for blob in whole.sources:
             _add_output(whole, blob)
-    _prune(program)
+    for blob in whole.inner_losses:
+        if whole.tensors[blob] not in _needed(program):
+            _add_output(whole, blob)
+    needed = _needed(program)
+    program.steps = [s for s in program.steps if needed.intersection(s.outputs)]
     used = {t for step in program.steps for t in step.inputs}
     for blob, name in whole.sources.items():
         tensor = whole.tensors[blob]
@@ -128,11 +154,10 @@ def _add_output(whole: LoweredNet, blob: Blob) -> None:
         program.outputs.append(ModelOutput(blob.name, tensor))
 
 
-def _prune(program: Program) -> None:
+def _needed(program: Program) -> set[Tensor]:
+    """The tensors that the outputs depend on."""
     needed = {output.tensor for output in program.outputs}
-    kept: list[Step] = []
     for step in reversed(program.steps):
         if needed.intersection(step.outputs):
-            kept.append(step)
             needed.update(step.inputs)
-    program.steps = kept[::-1]
+    return needed

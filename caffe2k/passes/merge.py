@@ -5,7 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 from caffe2k.diagnostics import Diagnostics
-from caffe2k.ir.net import BOTH_PHASES, Blob, Layer, Net, Phase, Shape, merge_dims
+from caffe2k.ir.net import (
+    BOTH_PHASES,
+    Blob,
+    Layer,
+    Net,
+    Phase,
+    Shape,
+    larger_dims,
+    merge_dims,
+)
 from caffe2k.ops import find_op
 from caffe2k.schema.message import Message
 
@@ -30,6 +39,7 @@ class _Merger:
         self.diagnostics = diagnostics
         self.layers: list[Layer] = []
         self.shapes: dict[Blob, Shape] = {}
+        self.largest_shapes: dict[Blob, Shape] = {}
         self.param_shapes: dict[int, tuple[Shape, ...]] = {}
         self.merged: dict[Phase, dict[Blob, Blob]] = {Phase.TRAIN: {}, Phase.TEST: {}}
         self.versions: dict[str, int] = {}
@@ -50,7 +60,12 @@ class _Merger:
                 self._add_single(only)
         first = self.nets[Phase.TRAIN]
         return Net(
-            first.name, BOTH_PHASES, tuple(self.layers), self.shapes, self.param_shapes
+            first.name,
+            BOTH_PHASES,
+            tuple(self.layers),
+            self.shapes,
+            self.param_shapes,
+            largest_shapes=self.largest_shapes,
         )
 
     def _twins(self, train: dict[int, Layer], test: dict[int, Layer]) -> dict[int, int]:
@@ -146,7 +161,12 @@ class _Merger:
                 help="translate one phase with --phase",
             )
             return
-        self.shapes[blob] = shape if known is None else merge_dims(known, shape)
+        if known is None:
+            self.shapes[blob] = self.largest_shapes[blob] = shape
+            return
+        self.shapes[blob] = merge_dims(known, shape)
+        largest = self.largest_shapes[blob]
+        self.largest_shapes[blob] = larger_dims(largest, shape)
 
     def _check_twin(self, ours: Layer, theirs: Layer) -> None:
         op = find_op(ours.type)

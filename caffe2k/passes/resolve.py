@@ -4,84 +4,142 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from caffe2k.diagnostics import Diagnostics, did_you_mean
+from caffe2k.diagnostics import Diagnostics, did_you_mean, nearest
 from caffe2k.ir.net import Blob, Layer, Net, ParamSpec, Phase
 from caffe2k.ops import find_op, registered_ops
 from caffe2k.schema.message import Message
 
+_WIRING = ("bottom", "top", "include", "exclude", "phase", "type")
+_NO_WIRING = {"name", "force_backward", "debug_info", "state"}
+
 
 def resolve(
-    name: str,
+    whole: Message,
     messages: Iterable[tuple[int, Message]],
     phase: Phase,
     diagnostics: Diagnostics,
 ) -> Net:
-    """The net of one phase, with the connections that Net::Init (net.cpp) makes."""
+    """The net of one phase, with the connections that Net::Init (net.cpp) makes.
+
+    `messages` are those layers of the `whole` net that the phase has. A layer that can't
+    be connected is left out; what it writes is not missed by others.
+    """
     layers: list[Layer] = []
     unsupported: list[Message] = []
     newest: dict[str, Blob] = {}
     unknown: set[str] = set()
+    all_known = whole.lost <= _NO_WIRING
     for index, message in messages:
-        bottoms = _bottoms(message, newest, unknown, diagnostics)
-        tops = _tops(message, newest, diagnostics)
-        if find_op(message.type) is None:
-            unsupported.append(message)
-        if bottoms is None:
+        if message.has_lost(*_WIRING):
+            all_known = all_known and not message.has_lost("top")
             unknown.update(message.top)
             continue
-        newest.update({top.name: top for top in tops})
-        layers.append(_layer(index, message, bottoms, tops, phase, diagnostics))
-    _report_unsupported(unsupported, diagnostics)
-    return Net(name, frozenset({phase}), tuple(layers))
-
-
-def _bottoms(
-    message: Message,
-    newest: dict[str, Blob],
-    unknown: set[str],
-    diagnostics: Diagnostics,
-) -> tuple[Blob, ...] | None:
-    """The blobs that a layer reads, or None if one of them does not exist."""
-    found: list[Blob] = []
-    complete = True
-    for i, name in enumerate(message.bottom):
-        if name in newest:
-            found.append(newest[name])
+        missing = _missing(message, newest, unknown) if all_known else []
+        for i in missing:
+            _report_missing(i, message, index, newest, whole, diagnostics)
+        _report_duplicates(message, newest, diagnostics)
+        if not message.type:
+            _report_untyped(message, diagnostics)
+        elif find_op(message.type) is None:
+            unsupported.append(message)
+        if any(name not in newest for name in message.bottom):
+            unknown.update(message.top)
             continue
-        complete = False
-        if name not in unknown:
-            diagnostics.error(
-                "unknown-bottom",
-                f"layer `{message.name}` reads `{name}`, which no layer before it writes",
-                message.span_of("bottom", i),
-                help=did_you_mean(name, newest),
+        bottoms = tuple(newest[name] for name in message.bottom)
+        layer = _layer(index, message, bottoms, _tops(message, newest), phase)
+        if not _counts_fit(layer, diagnostics):
+            unknown.update(message.top)
+            continue
+        newest.update({top.name: top for top in layer.tops})
+        layers.append(layer)
+    _report_unsupported(unsupported, diagnostics)
+    return Net(whole.name, frozenset({phase}), tuple(layers))
+
+
+def _missing(message: Message, newest: dict[str, Blob], unknown: set[str]) -> list[int]:
+    """Which bottoms of a layer nobody has written before it."""
+    names = enumerate(message.bottom)
+    return [i for i, name in names if name not in newest and name not in unknown]
+
+
+def _report_missing(
+    i: int,
+    message: Message,
+    index: int,
+    newest: dict[str, Blob],
+    whole: Message,
+    diagnostics: Diagnostics,
+) -> None:
+    name = message.bottom[i]
+    diagnostics.error(
+        "unknown-bottom",
+        f"layer `{message.name}` reads `{name}`, which no layer before it writes",
+        message.span_of("bottom", i),
+        help=_why_missing(name, index, whole) or did_you_mean(name, newest),
+    )
+
+
+def _why_missing(name: str, index: int, whole: Message) -> str | None:
+    """What keeps a blob away that some layer of the file writes."""
+    for other, layer in enumerate(whole.layer):
+        if name not in layer.top:
+            continue
+        writes = f"layer `{layer.name}` writes it, but"
+        if not layer.include and not layer.exclude:
+            return f"{writes} stands below" if other > index else None
+        rules = "include" if layer.include else "exclude"
+        if any(_needs_state(rule) for rule in (*layer.include, *layer.exclude)):
+            return (
+                f"{writes} its `{rules}` asks for a stage or level, which the solver "
+                "sets: give the solver with --solver"
             )
-    return tuple(found) if complete else None
+        return (
+            f"{writes} its `{rules}` leaves it out of this phase: give this phase such "
+            "a layer too, or translate the other one with --phase"
+        )
+    return None
 
 
-def _tops(
+def _needs_state(rule: Message) -> bool:
+    fields = ("stage", "not_stage", "min_level", "max_level")
+    return any(rule.entries_of(field) for field in fields)
+
+
+def _report_duplicates(
     message: Message, newest: dict[str, Blob], diagnostics: Diagnostics
-) -> tuple[Blob, ...]:
-    """The blobs that a layer writes; see Net::AppendTop (net.cpp)."""
-    bottoms = message.bottom
+) -> None:
+    """Blobs with two writers, of which the second is not in place (Net::AppendTop)."""
+    bottoms, names = message.bottom, message.top
+    for i, name in enumerate(names):
+        in_place = i < len(bottoms) and bottoms[i] == name
+        if (name not in newest or in_place) and name not in names[:i]:
+            continue
+        help = (
+            "give the top a name of its own, or make it the bottom at the same "
+            "position to work in place"
+        )
+        if not bottoms:
+            help = (
+                "give the top a name of its own, or each of the layers an "
+                "`include { phase: ... }`"
+            )
+        diagnostics.error(
+            "duplicate-top",
+            f"layer `{message.name}` writes `{name}`, which another layer wrote",
+            message.span_of("top", i),
+            help=help,
+        )
+
+
+def _tops(message: Message, newest: dict[str, Blob]) -> tuple[Blob, ...]:
+    """The blobs that a layer writes, each a new version of its name."""
     names = list(message.top)
     op = find_op(message.type)
     if op is not None and op.is_loss and not names:
         names = [_automatic_top(message.name, newest)]
-    tops: list[Blob] = []
-    for i, name in enumerate(names):
-        in_place = i < len(bottoms) and bottoms[i] == name
-        if (name in newest and not in_place) or name in names[:i]:
-            diagnostics.error(
-                "duplicate-top",
-                f"layer `{message.name}` writes `{name}`, which another layer wrote",
-                message.span_of("top", i),
-                help="give the top a name of its own, or make it the bottom at the same "
-                "position to work in place",
-            )
-        version = newest[name].version + 1 if name in newest else 0
-        tops.append(Blob(name, version))
-    return tuple(tops)
+    return tuple(
+        Blob(name, newest[name].version + 1 if name in newest else 0) for name in names
+    )
 
 
 def _automatic_top(name: str, newest: dict[str, Blob]) -> str:
@@ -97,7 +155,6 @@ def _layer(
     bottoms: tuple[Blob, ...],
     tops: tuple[Blob, ...],
     phase: Phase,
-    diagnostics: Diagnostics,
 ) -> Layer:
     params = tuple(
         ParamSpec(
@@ -109,7 +166,7 @@ def _layer(
         )
         for i, p in enumerate(message.param)
     )
-    layer = Layer(
+    return Layer(
         index,
         message.name,
         message.type,
@@ -120,41 +177,80 @@ def _layer(
         frozenset({phase}),
         comments=message.comments,
     )
-    _check_counts(layer, diagnostics)
-    return layer
 
 
-def _check_counts(layer: Layer, diagnostics: Diagnostics) -> None:
-    """How many bottoms and tops a type takes (Layer::CheckBlobCounts, layer.hpp)."""
+def _counts_fit(layer: Layer, diagnostics: Diagnostics) -> bool:
+    """Whether a type takes so many bottoms and tops (Layer::CheckBlobCounts, layer.hpp)."""
     op = find_op(layer.type)
     if op is None:
-        return
+        return True
+    fit = True
     for word, blobs, count in (
         ("bottom", layer.bottoms, op.bottoms),
         ("top", layer.tops, op.tops),
     ):
         if len(blobs) not in count:
+            fit = False
             diagnostics.error(
                 f"{word}-count",
                 f"layer `{layer.name}` has {len(blobs)} {word}s; {layer.type} takes {count}",
                 layer.span,
             )
-    if op.same_count and len(layer.bottoms) != len(layer.tops):
+    if fit and op.same_count and len(layer.bottoms) != len(layer.tops):
+        fit = False
         diagnostics.error(
             "top-count",
             f"layer `{layer.name}` has {len(layer.bottoms)} bottoms and "
             f"{len(layer.tops)} tops; {layer.type} needs one top for each bottom",
             layer.span,
         )
+    if len(layer.message.propagate_down) not in (0, len(layer.bottoms)):
+        diagnostics.error(
+            "propagate-down-count",
+            f"layer `{layer.name}` has {len(layer.message.propagate_down)} "
+            f"propagate_down for {len(layer.bottoms)} bottoms",
+            layer.message.span_of("propagate_down"),
+            help="give none, or one for each bottom",
+        )
+    return fit
+
+
+def _report_untyped(message: Message, diagnostics: Diagnostics) -> None:
+    diagnostics.error(
+        "layer-without-type",
+        f"layer `{message.name}` has no `type`",
+        message.span,
+        help='add a line such as type: "Convolution"',
+    )
 
 
 def _report_unsupported(messages: list[Message], diagnostics: Diagnostics) -> None:
-    """One diagnostic for all layers of types that have no op."""
-    if not messages:
-        return
-    first = messages[0]
-    names = ", ".join(f"`{m.name}` ({m.type})" for m in messages)
-    what = "a layer" if len(messages) == 1 else f"{len(messages)} layers"
+    """One diagnostic for all layers of types that have no op, and one for each typo."""
+    others: list[Message] = []
+    for message in messages:
+        near = nearest(message.type, registered_ops(), cutoff=0.8)
+        if near is None or _is_variant(message.type, near):
+            others.append(message)
+            continue
+        diagnostics.error(
+            "unknown-layer-type",
+            f"layer `{message.name}` has the unknown type `{message.type}`",
+            message.span_of("type"),
+            help=f"did you mean `{near}`?",
+        )
+    if others:
+        _report_unknown(others, diagnostics)
+
+
+def _is_variant(layer_type: str, known: str) -> bool:
+    """Whether a type is a fork's `Convolution3D`, or the like, rather than a typo."""
+    return len(layer_type) > len(known) and known.lower() in layer_type.lower()
+
+
+def _report_unknown(others: list[Message], diagnostics: Diagnostics) -> None:
+    first = others[0]
+    names = ", ".join(f"`{m.name}` ({m.type})" for m in others)
+    what = "a layer" if len(others) == 1 else f"{len(others)} layers"
     diagnostics.error(
         "unsupported-layer",
         f"the net has {what} of a type that is not supported: {names}",

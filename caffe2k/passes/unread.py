@@ -14,7 +14,8 @@ _LAYER = (
     "param",
     "include",
     "exclude",
-    "phase",
+    # Losses and metrics for compile() have no inputs that it could stop.
+    "propagate_down",
     # What a caffemodel carries beside the definition.
     "blobs",
 )
@@ -30,8 +31,6 @@ def report_unread(
     net.mark_read(*_NET)
     for layer in layers:
         layer.mark_read(*_LAYER)
-        if all(layer.propagate_down):
-            layer.mark_read("propagate_down")
         for path, entry in layer.unread():
             diagnostics.error(
                 "unsupported-option",

@@ -23,11 +23,10 @@ def weight_plan(whole: LoweredNet) -> WeightPlan:
 
 def multipliers(whole: LoweredNet) -> dict[tuple[str, str], tuple[float, float]]:
     """(Keras layer, weight) -> lr_mult and decay_mult, for what can be learned."""
-    index = {layer.name: layer.index for layer in whole.net.layers}
     found: dict[tuple[str, str], tuple[float, float]] = {}
     for layer in whole.program.layers():
         for weight in _trainable(layer):
-            key = (index[weight.caffe_layer], weight.blob_index)
+            key = (layer.caffe_index, weight.blob_index)
             found[layer.name or "", weight.name] = whole.net.multipliers[key]
     return found
 

@@ -8,6 +8,7 @@ import collections
 import os
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -169,15 +170,39 @@ class Evaluation(IterationCallback):
 def evaluate(model, data, test_iter):
     """Tests `model` on the next `test_iter` batches of the iterator `data`.
 
-    Prints and returns each output's mean over the batches, the loss's and the metrics'
-    (Solver::Test): also where batches count differently many labels.
+    Prints and returns each output's mean over the batches: the loss, the metrics, and
+    what layers compute of a whole batch, such as LossEndpoint (Solver::Test). Also where
+    batches count differently many labels. A vector has a line for each of its values.
     """
+    inner = _batch_outputs(model)
     sums = collections.Counter()
     for _ in range(test_iter):
+        batch = next(data)
         model.reset_metrics()
-        outputs = model.test_on_batch(*next(data), return_dict=True)
-        sums.update({name: float(value) for name, value in outputs.items()})
-    means = {name: total / test_iter for name, total in sums.items()}
+        outputs = model.test_on_batch(*batch, return_dict=True)
+        if inner:
+            predictions = model.predict_on_batch(batch[0])
+            outputs.update({name: predictions[name][0] for name in inner})
+        for name, value in outputs.items():
+            sums[name] = sums[name] + np.asarray(value, "float64")
+    means = {name: _plain(total / test_iter) for name, total in sums.items()}
     for name, mean in means.items():
-        print(f"    Test net output: {name} = {mean:.6g}")
+        for value in np.ravel(mean):
+            print(f"    Test net output: {name} = {value:.6g}")
     return means
+
+
+def _batch_outputs(model):
+    """The outputs that say the same for every sample: one number of the whole batch."""
+    if not isinstance(model.output, dict):
+        return []
+    return [
+        name
+        for name, tensor in model.output.items()
+        if getattr(tensor._keras_history.operation, "repeats_number", False)
+    ]
+
+
+def _plain(mean):
+    """Returns a number as a float, a vector as it is."""
+    return mean if mean.ndim else float(mean)

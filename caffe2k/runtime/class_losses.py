@@ -165,3 +165,23 @@ class GeneralTripletLoss(keras.losses.Loss):
             "positive_weight": self.positive_weight,
             "negative_weight": self.negative_weight,
         }
+
+
+@keras.saving.register_keras_serializable(package="caffe_runtime")
+class TripletDistances(keras.layers.Layer):
+    """The distance to the label's class, and the mean one to the others, of each sample.
+
+    [distances, labels] become (batch, 2); Caffe's numbers are the means over the batch.
+    There is no gradient. Caffe-windows: general_triplet_loss_layer.cpp with two tops.
+    """
+
+    def __init__(self, **kwargs):
+        # Labels must not be rounded to half precision.
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, inputs):
+        y_pred, y_true = map(ops.stop_gradient, inputs)
+        distances, hits = _classes(y_true, y_pred)
+        same = ops.sum(ops.where(hits, distances, 0.0), axis=1)
+        others = ops.sum(ops.where(hits, 0.0, distances), axis=1)
+        return ops.stack([same, others / (distances.shape[1] - 1)], axis=1)

@@ -27,7 +27,9 @@ def size(x, axes):
 
 def flat(x):
     """Returns (batch, values): all that belongs to a sample in one axis."""
-    return ops.reshape(x, (ops.shape(x)[0], -1))
+    rest = x.shape[1:]
+    values = -1 if None in rest else math.prod(rest)
+    return ops.reshape(x, (ops.shape(x)[0], values))
 
 
 def sums(x):

@@ -26,6 +26,6 @@ def load_mean(path: Path) -> FloatArray:
     return mean
 
 
-def write_mean(mean: FloatArray, path: Path) -> None:
-    """Writes a mean image as .npy, in Caffe's axis order (C, H, W)."""
-    np.save(path, mean)
+def write_array(array: FloatArray, path: Path) -> None:
+    """Writes an array as .npy: a mean image in Caffe's axis order (C, H, W), a matrix."""
+    np.save(path, array)

@@ -71,7 +71,9 @@ def _backward(
     )
     for name, grad in zip(tensors, grads[0], strict=True):
         passes.din[name] = net.to_caffe(np.asarray(grad))
-    by_path = {v.path: np.asarray(g) for v, g in zip(variables, grads[1], strict=True)}
+    # An embedding's gradient holds the rows that were read.
+    dense = [np.asarray(tf.convert_to_tensor(g)) for g in grads[1]]
+    by_path = {v.path: g for v, g in zip(variables, dense, strict=True)}
     gradients, values = {}, {}
     for layer in net.net.plan.layers:
         weights = _in_order(net.model.get_layer(layer.keras_name))

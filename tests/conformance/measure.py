@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from caffe2k.ops import find_op
+from caffe2k.pipeline import TranslatedNet
 from tests.conformance.emitted import EmittedNet, translated
 from tests.conformance.gradients import run
 from tests.conformance.suite import error, load
@@ -44,9 +46,20 @@ def measure(folder: Path, scratch: Path) -> list[Measured]:
         for name, expected in case.of("din").items()
     ]
     for kind, arrays in (("dparam", passes.dparam), ("after", passes.after)):
+        if kind == "dparam" and not _runs_backward(translation.net):
+            continue
         for key, expected in case.of(kind).items():
             layer, _, index = key.rpartition("/")
             found.append(
                 Measured(kind, key, error(arrays[layer, int(index)], expected))
             )
     return found
+
+
+def _runs_backward(net: TranslatedNet) -> bool:
+    """Whether Caffe ran any layer backward (Net::Init in net.cpp); else it recorded 0."""
+    layers = (layer for phase in net.phases.values() for layer in phase.layers)
+    ops = ((find_op(layer.type), layer) for layer in layers)
+    return bool(net.message.force_backward) or any(
+        any(op(layer).loss_weights) for op, layer in ops if op is not None
+    )

@@ -203,3 +203,28 @@ def test_batches_that_run_as_one_are_refused():
     model.compile(CaffeSGD(0.0), loss="mse", steps_per_execution=2)
     with pytest.raises(ValueError, match="steps_per_execution"):
         model.fit(np.ones((4, 1)), np.ones((4, 1)), callbacks=[StopAt(1)], verbose=0)
+
+
+def test_evaluation_reports_what_layers_compute_of_a_batch(capsys):
+    """Unweighted losses and vectors, as means over the batches."""
+    data, label = keras.Input((3,), name="data"), keras.Input((), name="label")
+    outputs = {
+        "loss": LossEndpoint(SoftmaxWithLoss(), 0.5, name="inner")([data, label]),
+        "per": BatchAccuracy(per_class=True, name="per")([data, label]),
+        "blob": keras.layers.Identity(name="blob")(data),
+    }
+    model = keras.Model([data, label], outputs)
+    model.compile()
+    rng = np.random.default_rng(0)
+    batches = [
+        {"data": rng.normal(size=(n, 3)).astype("float32"), "label": rng.integers(0, 3, n)}
+        for n in (4, 2)
+    ]
+    means = evaluate(model, iter([(x,) for x in batches]), 2)
+    losses = [float(SoftmaxWithLoss()(x["label"], x["data"])) for x in batches]
+    assert means["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    shares = [PerClassAccuracy(3)(x["label"], x["data"]) for x in batches]
+    np.testing.assert_allclose(means["per"], np.mean(shares, axis=0), rtol=1e-5)
+    assert set(means) == {"loss", "per"}
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("Test net output: per = " in line for line in lines) == 3

@@ -174,6 +174,15 @@ def test_power_of_negative_values(check, vjp):
     assert np.isnan(keras.ops.convert_to_numpy(Power(0.5, 0, -1)(x))).all()
 
 
+def test_a_constant_power_still_trains_what_is_below_it():
+    # Without a gradient Keras would refuse, or leave weight decay out.
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), Power(0)])
+    model.compile(keras.optimizers.SGD(1.0, weight_decay=0.5), "mse")
+    before = model.layers[0].get_weights()[0]
+    model.fit(np.ones((2, 3)), np.zeros((2, 2)), verbose=0)
+    np.testing.assert_allclose(model.layers[0].get_weights()[0], before / 2)
+
+
 def test_axes_need_not_be_sorted(check):
     x = RNG.normal(size=(2, 3, 4)).astype("float32")
     s = RNG.normal(size=(4, 2)).astype("float32")

@@ -1,6 +1,7 @@
 """Caffe's losses: against Caffe's results and NumPy readings of the C++ code."""
 
 import keras
+import loss_rules
 import numpy as np
 import pytest
 
@@ -94,6 +95,28 @@ def test_batch_size_counts_all_axes_before_the_class_axis(check):
     )
     loss = SoftmaxWithLoss(-1, normalization="BATCH_SIZE", outer_axes=(0, 1))
     check(loss(labels, scores), value)
+
+
+@pytest.mark.parametrize("normalization", [*NORMALIZATIONS, 7.0])
+def test_class_weights(normalization, check, vjp):
+    """softmax_loss_layer.cpp of alexgkendall/caffe-segnet: the divisor is not weighed."""
+    weights = (0.2, 1.5, 0.0, 3.0)
+    scores = RNG.normal(0, 3, (3, 4, 5)).astype("float32")
+    labels = RNG.integers(0, 4, (3, 5))
+    labels[RNG.random(labels.shape) < 0.3] = 11
+    value, diff = loss_rules.infogain(
+        scores,
+        labels,
+        np.diag(weights),
+        1,
+        11,
+        normalization if isinstance(normalization, str) else "NONE",
+    )
+    divisor = normalization if isinstance(normalization, float) else 1
+    loss = SoftmaxWithLoss(1, 11, normalization, class_weights=weights)
+    actual, gradients = vjp(lambda x: loss(labels, x), [scores])
+    check(actual, value / divisor)
+    check(gradients[0], diff / divisor, 1e-4)
 
 
 def test_improbable_class_has_a_bounded_loss_and_the_full_gradient(check, vjp):
@@ -205,6 +228,7 @@ def test_refuses_unknown_settings():
 
 LOSSES = [
     SoftmaxWithLoss(-1, 2, "BATCH_SIZE", outer_axes=(0, 1)),
+    SoftmaxWithLoss(class_weights=(0.5, 2.0, 1.0)),
     SigmoidCrossEntropyLoss(-1, "FULL"),
     EuclideanLoss(),
 ]

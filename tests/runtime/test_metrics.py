@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from caffe2k.runtime.metrics import Accuracy, PerClassAccuracy
+from caffe2k.runtime.metrics import Accuracy, BatchAccuracy, PerClassAccuracy
 
 RNG = np.random.default_rng(4)
 
@@ -63,7 +63,7 @@ def test_a_tie_loses():
 def test_all_ignored_and_unknown_labels_count_as_wrong():
     scores = np.eye(2, dtype="float32")
     assert float(Accuracy(ignore_label=1)([1, 1], scores)) == 0
-    assert float(Accuracy()([0, 7], scores)) == 0.5
+    assert float(Accuracy()([0, 7], scores - 2)) == 0.5
 
 
 def test_mean_over_batches(check):
@@ -134,3 +134,32 @@ def test_serialization(metric):
     again = keras.metrics.get(keras.metrics.serialize(metric))
     assert type(again) is type(metric)
     assert again.get_config() == metric.get_config()
+
+
+@pytest.mark.parametrize("ignore_label", [None, 255])
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_accuracy_inside_the_model(top_k, ignore_label, check, vjp):
+    scores = RNG.integers(0, 3, (6, 5)).astype("float32")
+    labels = RNG.integers(0, 4, (6, 1)).astype("float32")
+    if ignore_label is not None:
+        labels[:2] = ignore_label
+    accuracy, per_class = rule(scores, labels.ravel(), top_k, ignore_label)
+    one = BatchAccuracy(top_k, ignore_label=ignore_label)
+    each = BatchAccuracy(top_k, ignore_label=ignore_label, per_class=True)
+    out, gradients = vjp(lambda x: one([x, labels]), [scores])
+    check(out, np.full(6, accuracy))
+    assert not gradients[0].any()
+    check(each([scores, labels]), np.tile(per_class, (6, 1)))
+
+
+def test_accuracy_inside_the_model_survives(survives):
+    scores, labels = keras.Input((5,), name="scores"), keras.Input((), name="labels")
+    outputs = {
+        "acc": BatchAccuracy(2, name="acc")([scores, labels]),
+        "per": BatchAccuracy(per_class=True, name="per")([scores, labels]),
+    }
+    data = {
+        "scores": RNG.normal(size=(6, 5)).astype("float32"),
+        "labels": RNG.integers(0, 5, 6).astype("float32"),
+    }
+    survives(keras.Model([scores, labels], outputs), data)

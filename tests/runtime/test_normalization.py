@@ -107,7 +107,10 @@ def test_running_statistics(shape, m, check):
 
 def test_without_any_batch_the_statistics_are_zero(check):
     x = RNG.normal(size=(2, 3)).astype("float32")
-    check(BatchNorm(epsilon=0.25)(x), x / 0.5)
+    layer = BatchNorm(epsilon=0.25)
+    check(layer(x), x / 0.5)
+    layer.set_weights([np.ones(3), np.ones(3), np.zeros(1)])
+    check(layer(x), x / 0.5)
 
 
 @pytest.mark.parametrize("training", [False, True])

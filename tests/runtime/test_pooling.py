@@ -112,6 +112,8 @@ def settings():
     result = [
         ((6, 7), (1, 1), (2, 2), (0, 0), True),
         ((2, 2), (3, 3), (2, 2), (0, 0), True),
+        # The pad of one axis lets the empty last window of the other be dropped.
+        ((5, 6), (2, 1), (2, 2), (1, 0), True),
     ]
     while len(result) < 40:
         size = rng.integers(1, 5, 2)

@@ -55,7 +55,9 @@ def translated(
     """A net as Keras calls."""
     chosen = Options(**options)  # type: ignore[arg-type]
     found = Diagnostics() if diagnostics is None else diagnostics
-    return translate_net(message(text), Path(), chosen, found)
+    net = translate_net(message(text), Path(), chosen, found)
+    found.raise_if_errors()
+    return net
 
 
 def body(text: str, **options: object) -> list[str]:

@@ -12,6 +12,7 @@ from caffe2k.codegen.formatting import format_python
 from caffe2k.codegen.literals import literal
 from caffe2k.codegen.program import Call as CodeCall
 from caffe2k.codegen.program import LossTerm, MetricTerm, Program, runtime
+from caffe2k.codegen.solver_checks import check_solver
 from caffe2k.codegen.train_script import compact_multipliers, train_script
 from caffe2k.diagnostics import Diagnostics, SourceFile
 from caffe2k.prototxt import read_solver, upgrade
@@ -73,6 +74,7 @@ def emit(
     data = DataScript(
         tuple(DataFunction(f, f[:-5].upper(), (), "data", "label") for f in functions)
     )
+    check_solver(solver, diagnostics)
     script = train_script(solver, name, multipliers, program, data, diagnostics)
     return format_python(script), [d.render() for d in diagnostics]
 

@@ -1,0 +1,18 @@
+"""Where the files lie that a prototxt names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def find_beside(named: str, folder: Path) -> Path | None:
+    """A path that a prototxt names, from the folder that Caffe was run in.
+
+    That is the working directory, the prototxt's folder, or one above it: Caffe's own
+    examples name their nets from the root of the repository.
+    """
+    for start in (folder, *folder.absolute().parents, Path()):
+        candidate = start / named
+        if candidate.is_file():
+            return candidate
+    return None
