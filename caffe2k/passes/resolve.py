@@ -9,7 +9,10 @@ from caffe2k.ir.net import Blob, Layer, Net, ParamSpec, Phase
 from caffe2k.ops import find_op, registered_ops
 from caffe2k.schema.message import Message
 
-_WIRING = ("bottom", "top", "include", "exclude", "phase", "type")
+_NAMELESS = ""
+"""A field that a mistake took away together with its name."""
+
+_WIRING = ("bottom", "top", "include", "exclude", "phase", "type", _NAMELESS)
 _NO_WIRING = {"name", "force_backward", "debug_info", "state"}
 
 
@@ -31,12 +34,13 @@ def resolve(
     all_known = whole.lost <= _NO_WIRING
     for index, message in messages:
         if message.has_lost(*_WIRING):
-            all_known = all_known and not message.has_lost("top")
+            all_known = all_known and not message.has_lost("top", _NAMELESS)
             unknown.update(message.top)
             continue
         missing = _missing(message, newest, unknown) if all_known else []
         for i in missing:
             _report_missing(i, message, index, newest, whole, diagnostics)
+            unknown.add(message.bottom[i])
         _report_duplicates(message, newest, diagnostics)
         if not message.type:
             _report_untyped(message, diagnostics)

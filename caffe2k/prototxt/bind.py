@@ -31,45 +31,44 @@ def bind(
     """
     schema = message_type(type_name)
     message = Message(schema, SourceSpan(source, 0, 0))
-    binder = _Binder(diagnostics, source, message)
     message.closing_comments = tree.closing_comments
     name = _FILE_NAMES.get(type_name, type_name)
-    binder.fill(message, tree, [(name, schema)])
+    _Binder(diagnostics, source).fill(tree, [(name, message)])
     return message
 
 
-_Path = Sequence[tuple[str, MessageType]]
-"""The message that is bound and those around it: what each is called, and its type."""
+_Path = Sequence[tuple[str, Message]]
+"""The message that is bound, as the last, and those around it, with their names."""
 
 
 class _Binder:
-    def __init__(
-        self, diagnostics: Diagnostics, source: SourceFile, root: Message
-    ) -> None:
+    def __init__(self, diagnostics: Diagnostics, source: SourceFile) -> None:
         self._diagnostics = diagnostics
         self._source = source
-        self._root = root
 
-    def fill(self, message: Message, block: Block, path: _Path) -> None:
-        """Binds the fields of a block into a message."""
+    def fill(self, block: Block, path: _Path) -> None:
+        """Binds the fields of a block into the message at the end of the path."""
+        _, message = path[-1]
         schema = message.schema
         known = schema.fields
         first: dict[str, Field] = {}
         if not block.complete:
             # Where the brace is missing is a guess: layers may be out of place.
-            self._root.lost.add("layer")
+            path[0][1].lost.add("layer")
         for field in block.fields:
             field_type = known.get(field.name)
             if field_type is None:
-                self._unknown_field(message, field, block, path)
+                self._unknown_field(field, block, path)
             elif not field_type.repeated and field.name in first:
                 self._duplicate(field, first[field.name])
                 message.lost.add(field.name)
+            elif _is_missing(field):
+                message.lost.add(field.name)
             else:
                 first[field.name] = field
-                self._add(message, field, field_type, path)
+                self._add(field, field_type, path)
         for name in schema.required:
-            if name not in first and block.complete:
+            if name not in first and name not in message.lost and block.complete:
                 message.lost.add(name)
                 self._diagnostics.error(
                     "missing-field",
@@ -77,9 +76,8 @@ class _Binder:
                     message.span,
                 )
 
-    def _add(
-        self, message: Message, field: Field, field_type: FieldType, path: _Path
-    ) -> None:
+    def _add(self, field: Field, field_type: FieldType, path: _Path) -> None:
+        _, message = path[-1]
         span = SourceSpan(self._source, field.start, field.end)
         values = self._values(message, field, field_type)
         for i, value in enumerate(values):
@@ -136,7 +134,7 @@ class _Binder:
                 raise wrong_type(field_type, "a message")
             message = Message(field_type.message, span)
             message.closing_comments = value.closing_comments
-            self.fill(message, value, [*path, (field.name, field_type.message)])
+            self.fill(value, [*path, (field.name, message)])
             return message
         if value.kind == "MISSING":
             raise _Missing
@@ -161,13 +159,11 @@ class _Binder:
             help=f"it is set in line {line} already; keep one of them",
         )
 
-    def _unknown_field(
-        self, message: Message, field: Field, block: Block, path: _Path
-    ) -> None:
-        message.lost.update(_meant(field, path))
-        around = [name for name, schema in path[:-1] if field.name in schema.fields]
-        if around and not block.complete:
-            return  # the brace that is missing above it has been reported
+    def _unknown_field(self, field: Field, block: Block, path: _Path) -> None:
+        _note_lost(field, path)
+        around = [name for name, m in path[:-1] if field.name in m.schema.fields]
+        if _is_missing(field) or (around and not block.complete):
+            return  # the mistake in it, or the brace that is missing above, is reported
         owner = path[-1][0]
         self._diagnostics.error(
             "unknown-field",
@@ -185,14 +181,30 @@ def _quoted(owner: str) -> str:
     return owner if owner in _FILE_NAMES.values() else f"`{owner}`"
 
 
-def _meant(field: Field, path: _Path) -> Sequence[str]:
-    """The fields that an unknown one may have been meant as, or a part of."""
-    _, schema = path[-1]
-    near = nearest(field.name, schema.fields)
-    meant = _owners(field.name, schema) or ([near] if near else [])
-    if meant or (len(path) == 1 and isinstance(field.value, Scalar)):
-        return meant
-    return [field.name]
+def _is_missing(field: Field) -> bool:
+    """Whether a mistake took away the value, which has been reported."""
+    return isinstance(field.value, Scalar) and field.value.kind == "MISSING"
+
+
+def _note_lost(field: Field, path: _Path) -> None:
+    """Notes what an unknown field may have been meant as, or as a part of."""
+    _, message = path[-1]
+    near = nearest(field.name, message.schema.fields)
+    owners = _owners(field.name, message.schema)
+    meant = owners or ([near] if near else [field.name])
+    if meant != [field.name] or not _is_setting_of_file(field, path):
+        message.lost.update(meant)
+    # A brace too many, or too few, puts a field outside, or inside, of where it belongs.
+    inside = [message.peek(owner) for owner in owners]
+    around = [m for _, m in path[:-1] if field.name in m.schema.fields]
+    for other in (*inside, *around):
+        if other is not None:
+            other.lost.add(field.name)
+
+
+def _is_setting_of_file(field: Field, path: _Path) -> bool:
+    """Whether it is one value at the top of a file, so that no layer can be meant."""
+    return len(path) == 1 and isinstance(field.value, Scalar) and bool(field.name)
 
 
 def _where(
@@ -201,14 +213,14 @@ def _where(
     """Where a field that is unknown here belongs, or what it may be misspelt from."""
     if around:
         return f"it is a field of {_quoted(around[-1])}"
-    inside = _owners(name, path[-1][1])
+    inside = _owners(name, path[-1][1].schema)
     if inside:
         likely = [owner for owner in inside if owner in present]
         return f"it is a field of {_listed(likely or inside)}"
-    beside = [owner for _, outer in path[:-1] for owner in _owners(name, outer)]
+    beside = [owner for _, m in path[:-1] for owner in _owners(name, m.schema)]
     if beside:
         return f"it is a field of {_listed(beside)}"
-    return did_you_mean(name, path[-1][1].fields)
+    return did_you_mean(name, path[-1][1].schema.fields)
 
 
 def _owners(name: str, schema: MessageType) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Literal
 from caffe2k.diagnostics import Diagnostics, SourceFile, SourceSpan, did_you_mean
 from caffe2k.prototxt.bind import bind
 from caffe2k.prototxt.parse import parse
-from caffe2k.prototxt.tree import Block, Field
+from caffe2k.prototxt.tree import Field
 from caffe2k.schema.message import Message, message_type
 
 Kind = Literal["net", "solver"]
@@ -79,24 +79,24 @@ def _attempt(
 ) -> tuple[Message, Diagnostics]:
     found = Diagnostics()
     tree = parse(source, found, by_indentation=by_indentation)
-    sniffed = sniff(tree.fields)
+    fields = [field for field in tree.fields if field.name]
+    sniffed = sniff(fields)
     kind = kind or sniffed
-    wrong = sniffed != kind or not _may_be_misspelt(tree, kind)
-    if wrong and tree.fields and not _known(tree.fields, kind):
-        _report_wrong_file(tree, kind, sniffed, found, source)
+    wrong = sniffed != kind or not _may_be_misspelt(fields, kind)
+    if wrong and fields and not _known(fields, kind):
+        _report_wrong_file(fields[0], kind, sniffed, found, source)
         return Message(_TYPES[kind]), found
     return bind(tree, _TYPES[kind], found, source), found
 
 
-def _may_be_misspelt(tree: Block, kind: Kind) -> bool:
+def _may_be_misspelt(fields: Sequence[Field], kind: Kind) -> bool:
     known = message_type(_TYPES[kind]).fields
-    return any(did_you_mean(name, known) for name in {f.name for f in tree.fields})
+    return any(did_you_mean(name, known) for name in {f.name for f in fields})
 
 
 def _report_wrong_file(
-    tree: Block, kind: Kind, sniffed: Kind, found: Diagnostics, source: SourceFile
+    first: Field, kind: Kind, sniffed: Kind, found: Diagnostics, source: SourceFile
 ) -> None:
-    first = tree.fields[0]
     if sniffed != kind:
         message = f"this is a {sniffed}, not a {kind}"
     else:

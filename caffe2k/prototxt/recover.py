@@ -103,6 +103,12 @@ class _Recovery:
     def _feed_colon(self) -> None:
         self._feed(token("COLON", "", end_of(self._previous)))
 
+    def _feed_nameless(self) -> None:
+        """Puts in a field without a name or value, for one that was skipped."""
+        self._feed(token("NAME", "", end_of(self._previous)))
+        self._feed_colon()
+        self._feed_missing()
+
     def _feed_missing(self) -> None:
         """Puts in a value; to the parser it is a name, to the tree a mistake."""
         self._feed(token("NAME", "", end_of(self._previous)))
@@ -215,7 +221,10 @@ class _Recovery:
             )
         if after_value:
             previous.type = "MISSING"
+        first = self._at
         self._skip_to_field()
+        if any(map(_may_be_field, self._tokens[first : self._at])):
+            self._feed_nameless()
 
     def _skip_to_field(self) -> None:
         """Skips to the next field on this line, or to the first on another."""
@@ -260,6 +269,11 @@ class _Recovery:
 
     def _line(self, item: Token) -> int:
         return self._source.position(start_of(item))[0]
+
+
+def _may_be_field(item: Token) -> bool:
+    """Whether a skipped token was a part of a field."""
+    return item.type in _AFTER_FIELD_NAME or item.startswith(("'", '"'))
 
 
 def _quotes_help(name: Token) -> str:

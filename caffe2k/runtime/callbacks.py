@@ -194,11 +194,12 @@ def evaluate(model, data, test_iter):
 
 def _batch_outputs(model):
     """The outputs that say the same for every sample: one number of the whole batch."""
-    if not isinstance(model.output, dict):
+    output = getattr(model, "output", None)
+    if not isinstance(output, dict):
         return []
     return [
         name
-        for name, tensor in model.output.items()
+        for name, tensor in output.items()
         if getattr(tensor._keras_history.operation, "repeats_number", False)
     ]
 

@@ -16,6 +16,9 @@ from caffe_solver_runs import (
 )
 
 from caffe2k.runtime.callbacks import Display, Evaluation, Snapshot, StopAt, evaluate
+from caffe2k.runtime.endpoint import LossEndpoint
+from caffe2k.runtime.losses import SoftmaxWithLoss
+from caffe2k.runtime.metrics import BatchAccuracy, PerClassAccuracy
 from caffe2k.runtime.multipliers import Multiplier, resolve_multipliers
 from caffe2k.runtime.optimizers import CaffeSGD
 from caffe2k.runtime.schedules import Fixed, Step
@@ -217,7 +220,10 @@ def test_evaluation_reports_what_layers_compute_of_a_batch(capsys):
     model.compile()
     rng = np.random.default_rng(0)
     batches = [
-        {"data": rng.normal(size=(n, 3)).astype("float32"), "label": rng.integers(0, 3, n)}
+        {
+            "data": rng.normal(size=(n, 3)).astype("float32"),
+            "label": rng.integers(0, 3, n),
+        }
         for n in (4, 2)
     ]
     means = evaluate(model, iter([(x,) for x in batches]), 2)

@@ -143,7 +143,8 @@ def test_accuracy_inside_the_model(top_k, ignore_label, check, vjp):
     labels = RNG.integers(0, 4, (6, 1)).astype("float32")
     if ignore_label is not None:
         labels[:2] = ignore_label
-    accuracy, per_class = rule(scores, labels.ravel(), top_k, ignore_label)
+    integers = labels.ravel().astype(int)
+    accuracy, per_class = rule(scores, integers, top_k, ignore_label)
     one = BatchAccuracy(top_k, ignore_label=ignore_label)
     each = BatchAccuracy(top_k, ignore_label=ignore_label, per_class=True)
     out, gradients = vjp(lambda x: one([x, labels]), [scores])
