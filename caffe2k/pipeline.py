@@ -105,7 +105,18 @@ def analyse(
         layers = select_layers(message, state, diagnostics)
         net = resolve(message, layers, phase, diagnostics)
         nets[phase] = infer_shapes(net, data, diagnostics)
+    if not diagnostics.has_errors and not any(net.layers for net in nets.values()):
+        _report_empty(message, diagnostics)
     return nets
+
+
+def _report_empty(message: Message, diagnostics: Diagnostics) -> None:
+    if message.layer:
+        text = "the net has no layers in this phase and state"
+        help = "choose the phase with --phase, and the state with --solver"
+    else:
+        text, help = "the net has no layers", "is it the right file?"
+    diagnostics.error("empty-net", text, message.span, help=help)
 
 
 def _phases(message: Message, options: Options) -> list[Phase]:

@@ -31,6 +31,7 @@ from caffe2k.project import Project, read_project
 from caffe2k.resources import template
 from caffe2k.sources.lookup import find_beside
 from caffe2k.weights.coverage import CoverageReport
+from caffe2k.weights.errors import WeightsError
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +204,11 @@ class _Means:
             return
         from caffe2k.weights.mean import load_mean, write_array
 
-        self.writers[name] = partial(write_array, load_mean(file))
+        try:
+            self.writers[name] = partial(write_array, load_mean(file))
+        except WeightsError as e:
+            for d in e.diagnostics:
+                self._diagnostics.error(d.code, d.message, span, help=d.help)
 
 
 def _data_script(
@@ -241,6 +246,7 @@ def _readers(
             reader = op_type(layer).reader(means)
         except OpError as e:
             diagnostics.error(e.code, e.message, e.span(layer), help=e.help)
+            layer.message.mark_read(op_type.path, "transform_param")
             continue
         if reader is not None:
             found.append(reader)

@@ -37,7 +37,9 @@ def write_folder(
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as e:
         raise _refused(
-            "output-unwritable", f"can't write `{folder}`: {e.strerror}"
+            "output-unwritable",
+            f"can't write `{folder}`: {e.strerror}",
+            "choose another place with -o",
         ) from e
     try:
         _fill(made, files)

@@ -78,6 +78,19 @@ _KNOWN = {
 }
 
 
+_EXAMPLES = {
+    "gamma": 0.1,
+    "stepsize": 10000,
+    "momentum": 0,
+    "rms_decay": 0.98,
+    "average_loss": 1,
+    "max_iter": 10000,
+    "iter_size": 1,
+    "test_interval": 500,
+}
+"""A number that Caffe takes for each setting that it may refuse."""
+
+
 def check_solver(solver: Message, diagnostics: Diagnostics) -> None:
     """Adds what Caffe would refuse, what differs from Caffe, and what is not supported."""
     checks = _Checks(solver, diagnostics)
@@ -155,6 +168,7 @@ class _Checks:
             "invalid-setting",
             f"`{field}` must be {rule}, but is {getattr(self.solver, field):g}{unset}",
             self.solver.span_of(field if is_set else because),
+            help=f"write, for example, `{field}: {_EXAMPLES[field]}`",
         )
 
     def test_nets(self) -> None:
@@ -165,6 +179,7 @@ class _Checks:
                 "more-test-nets",
                 f"the solver has {len(solver.test_iter)} test nets; train.py tests the first",
                 solver.span_of("test_iter", 1),
+                help="translate the others one by one, with --phase TEST",
             )
         trained = solver.train_net or solver.net
         for index, name in enumerate(solver.test_net):
@@ -197,6 +212,7 @@ class _Checks:
                 "snapshot-diff",
                 "snapshots do not hold gradients",
                 solver.span_of("snapshot_diff"),
+                help="remove it, unless Caffe itself needs it",
             )
         if solver.weights:
             self.diagnostics.warning(

@@ -31,6 +31,7 @@ class Accuracy(ClassAxisOp):
                 "top-k",
                 f"`top_k` is {top_k}, but there are {classes} classes",
                 field="accuracy_param.top_k",
+                help=f"it is at most {classes}; of which blob are the scores read?",
             )
         shapes: list[Shape] = [(), (classes,)]
         return shapes[: len(self.layer.tops)]

@@ -19,7 +19,7 @@ class OpError(Exception):
     """A layer that Caffe would refuse, or that cannot be translated.
 
     `field` names the setting that is at fault, as a dotted path below the layer's
-    message; the diagnostic's caret points there.
+    message; the diagnostic's caret points there, at the `index`-th if there are several.
     """
 
     def __init__(
@@ -28,12 +28,14 @@ class OpError(Exception):
         message: str,
         *,
         field: str = "type",
+        index: int = 0,
         help: str | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
+        self.index = index
         self.help = help
 
     def span(self, layer: Layer) -> SourceSpan | None:
@@ -43,10 +45,11 @@ class OpError(Exception):
             entries = message.entries_of(name)
             if not entries:
                 break
-            span = entries[0].span or span
-            if not isinstance(entries[0].value, Message):
+            entry = entries[self.index if self.index < len(entries) else 0]
+            span = entry.span or span
+            if not isinstance(entry.value, Message):
                 break
-            message = entries[0].value
+            message = entry.value
         return span
 
 

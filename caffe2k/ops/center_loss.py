@@ -32,6 +32,7 @@ class CenterLoss(PairOp):
                 "center-axis",
                 f"axis {axis} leaves values of {bottom[0]} without a centre",
                 field=field,
+                help="take axis 1, so that all values of a sample are compared",
             )
         return [()]
 
@@ -48,6 +49,7 @@ class CenterLoss(PairOp):
                 "distance-type",
                 "distance_type must be L1 or L2",
                 field="center_loss_param.distance_type",
+                help="without it, it is L2",
             )
         if p.distance_type == "L1":
             arguments["distance_type"] = "L1"

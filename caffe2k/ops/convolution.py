@@ -59,6 +59,7 @@ class ConvolutionLike(SpatialOp):
                 f"layer `{self.layer.name}` convolves a blob of {len(bottom)} axes along "
                 f"the axes after {self.p.axis}; Keras knows (N, C) and one to three more",
                 field=f"{_PATH}.axis",
+                help="a Reshape layer can bring the blob to such axes",
             )
         axes = len(bottom) - 2
         return Geometry(
@@ -68,24 +69,57 @@ class ConvolutionLike(SpatialOp):
             per_axis(self.p, "dilation", axes, 1, _PATH),
         )
 
+    def num_output(self, bottom: Shape) -> int:
+        """The channels of the top."""
+        return int(self.p.num_output)
+
+    def group(self, bottom: Shape) -> int:
+        """How many parts the channels fall into, each convolved on its own."""
+        return int(self.p.group)
+
     def check_groups(self, bottom: Sequence[Shape]) -> None:
         """num_output, and how it divides among groups."""
-        p, name = self.p, self.layer.name
-        if p.num_output < 1:
+        name, first = self.layer.name, bottom[0]
+        outputs, group = self.num_output(first), self.group(first)
+        if outputs < 1:
             raise OpError(
-                "missing-num-output", f"layer `{name}` has no `num_output`", field=_PATH
+                "missing-num-output",
+                f"layer `{name}` has no `num_output`",
+                field=_PATH,
+                help=f"add it to `{_PATH}`",
             )
-        if any(shape[1:] != bottom[0][1:] for shape in bottom):
+        for index, shape in enumerate(bottom):
+            if shape[1:] == first[1:]:
+                continue
             raise OpError(
-                "bottom-shapes", f"the bottoms of layer `{name}` have different shapes"
+                "bottom-shapes",
+                f"layer `{name}` has bottoms of different shapes, {first} and {shape}",
+                field="bottom",
+                index=index,
+                help="its filters are made for the first; give the other a layer of its own",
             )
-        if p.group < 1 or (bottom[0][1] or 0) % p.group or p.num_output % p.group:
+        if group < 1 or (first[1] or 0) % group or outputs % group:
             raise OpError(
                 "group",
-                f"`group` {p.group} divides neither {bottom[0][1]} channels nor "
-                f"{p.num_output} outputs evenly",
+                f"`group` {group} does not divide both {first[1]} channels and "
+                f"{outputs} outputs evenly",
                 field=f"{_PATH}.group",
+                help="take a number that divides both, or change num_output",
             )
+
+    def with_bias(self, weights: tuple[int, ...], bottom: Shape) -> list[Shape]:
+        """The shapes of the kernel, and of the bias if there is one."""
+        return [weights, (self.num_output(bottom),)] if self.p.bias_term else [weights]
+
+    def mark_speed_read(self) -> None:
+        """Settings that choose between ways to compute the same."""
+        self.p.mark_read(
+            "engine",
+            "force_nd_im2col",
+            "cudnn_convolution_algo_seeker",
+            "conv_algos_override",
+            "conv_algorithm",
+        )
 
     def filter_arguments(self, k: Lowering) -> dict[str, Argument]:
         """Initializers, bias and activation: what every convolution of Keras takes."""
@@ -93,6 +127,7 @@ class ConvolutionLike(SpatialOp):
         if k.activation:
             arguments["activation"] = k.activation
         if not self.p.bias_term:
+            self.p.mark_read("bias_filler")
             arguments["use_bias"] = False
         return arguments
 
@@ -135,20 +170,21 @@ class Convolution(ConvolutionLike):
                 raise OpError(
                     "kernel-too-large",
                     f"the kernel of layer `{self.layer.name}` covers {extent} values, "
-                    f"the padded input has {size or 0 + 2 * pad}",
-                    field=_PATH,
+                    f"the padded input has {(size or 0) + 2 * pad}",
+                    field=f"{_PATH}.kernel_size",
+                    help="make the kernel smaller, or the `pad` larger",
                 )
             sizes.append(out)
-        return (bottom[0], self.p.num_output, *sizes)
+        return (bottom[0], self.num_output(bottom), *sizes)
 
     def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:
-        channels = bottom[0][1] or 0
-        kernel = self.geometry(bottom[0]).kernel
-        weights = (self.p.num_output, channels // self.p.group, *kernel)
-        return [weights, (self.p.num_output,)] if self.p.bias_term else [weights]
+        first = bottom[0]
+        inputs = (first[1] or 0) // self.group(first)
+        kernel = self.geometry(first).kernel
+        return self.with_bias((self.num_output(first), inputs, *kernel), first)
 
     def lower(self, k: Lowering) -> None:
-        self.p.mark_read("engine", "force_nd_im2col")
+        self.mark_speed_read()
         k.output(*(self._convolve(k, x) for x in k.inputs))
 
     def _convolve(self, k: Lowering, x: Tensor) -> Tensor:
@@ -169,7 +205,9 @@ class Convolution(ConvolutionLike):
         if max(g.dilation) > 1:
             arguments["dilation_rate"] = one_or_each(g.dilation)
         depthwise = (
-            self.p.group == channels > 1 and rank == 2 and len(set(g.stride)) == 1
+            self.group(k.bottom[0]) == channels > 1
+            and rank == 2
+            and len(set(g.stride)) == 1
         )
         x = self._filter(k, x, g, arguments, depthwise)
         if subsample:
@@ -188,21 +226,22 @@ class Convolution(ConvolutionLike):
         arguments: dict[str, Argument],
         depthwise: bool,
     ) -> Tensor:
-        p, rank = self.p, len(g.kernel)
+        rank = len(g.kernel)
+        outputs, group = self.num_output(k.bottom[0]), self.group(k.bottom[0])
         steps = conv_kernel(rank)
         kernel, target = "kernel", keras_layer(f"Conv{rank}D")
-        args: tuple[Argument, ...] = (p.num_output, one_or_each(g.kernel))
+        args: tuple[Argument, ...] = (outputs, one_or_each(g.kernel))
         if depthwise:
             kernel, target = "depthwise", keras_layer("DepthwiseConv2D")
             args = args[1:]
-            if p.num_output != p.group:
-                arguments["depth_multiplier"] = p.num_output // p.group
+            if outputs != group:
+                arguments["depth_multiplier"] = outputs // group
             shape = tuple(d or 0 for d in k.params[0])
-            steps = depthwise_kernel(p.group, shape)
-        elif p.group > 1:
-            arguments["groups"] = p.group
+            steps = depthwise_kernel(group, shape)
+        elif group > 1:
+            arguments["groups"] = group
         weights = [k.weight("depthwise_kernel" if depthwise else kernel, 0, steps)]
-        if p.bias_term:
+        if self.p.bias_term:
             weights.append(k.weight("bias", 1, IDENTITY))
         arguments |= self.filter_arguments(k) | self.initializers(k, kernel)
         return k.add(

@@ -82,6 +82,7 @@ class SourceOp(LayerOp):
                     "two-means",
                     "`mean_file` and `mean_value` exclude each other",
                     field="transform_param.mean_value",
+                    help="keep one of them",
                 )
             span = p.span_of("mean_file")
             mean = Named(means.port(p.mean_file, span), place(span))
@@ -129,6 +130,7 @@ class Input(SourceOp):
                 f"layer `{self.layer.name}` has {len(shapes)} shapes for "
                 f"{len(self.layer.tops)} tops",
                 field="input_param",
+                help="give one `shape` for all tops, or one for each",
             )
         return shapes
 
@@ -221,17 +223,18 @@ class DummyData(SourceOp):
         if len(shapes) == 1:
             shapes *= number
         if len(shapes) != number:
-            raise self._bad_counts("shapes")
+            raise self._bad_counts("shape", len(shapes))
         if len(p.data_filler) not in (0, 1, number):
-            raise self._bad_counts("data_filler")
+            raise self._bad_counts("data_filler", len(p.data_filler))
         return shapes
 
-    def _bad_counts(self, what: str) -> OpError:
+    def _bad_counts(self, field: str, number: int) -> OpError:
         return OpError(
             "dummy-data-counts",
-            f"layer `{self.layer.name}` has {len(self.layer.tops)} tops; give one of "
-            f"{what}, or one for each top",
-            field=self.path,
+            f"layer `{self.layer.name}` has {number} `{field}` for "
+            f"{len(self.layer.tops)} tops",
+            field=f"{self.path}.{field}",
+            help="give one for all tops, or one for each",
         )
 
     def reader(self, means: Means) -> DataLayer | None:
@@ -269,6 +272,7 @@ class MemoryData(SourceOp):
                 "input-shapes",
                 "batch_size, channels, height and width must all be set",
                 field=self.path,
+                help=f"add those that are missing to `{self.path}`",
             )
         return [image, (p.batch_size,)]
 

@@ -75,7 +75,11 @@ class PReLU(ElementwiseOp):
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         if len(bottom[0]) < 2:
             raise OpError(
-                "bottom-rank", f"layer `{self.layer.name}` needs a channel axis"
+                "bottom-rank",
+                f"layer `{self.layer.name}` needs a channel axis, but its bottom is "
+                f"{bottom[0]}",
+                field="bottom",
+                help="a Reshape layer can give the blob two axes",
             )
         return super().infer_shapes(bottom, data)
 
@@ -146,6 +150,7 @@ class Dropout(ElementwiseOp):
                 "dropout-ratio",
                 f"Caffe wants a dropout_ratio between 0 and 1, not {ratio:g}",
                 field="dropout_param.dropout_ratio",
+                help="it is the share that is dropped; to drop nothing, remove the layer",
             )
         return super().infer_shapes(bottom, data)
 
@@ -166,25 +171,30 @@ class Eltwise(ElementwiseOp):
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         p, name = self.layer.message.eltwise_param, self.layer.name
-        for shape in bottom:
+        for index, shape in enumerate(bottom):
             if shape != bottom[0]:
                 raise OpError(
                     "bottom-shapes",
                     f"layer `{name}` joins {bottom[0]} with {shape}; Eltwise does not "
                     "broadcast",
                     field="bottom",
+                    index=index,
+                    help="compare the strides, pads and num_output of the layers that write "
+                    "the two",
                 )
         if p.coeff and len(p.coeff) != len(bottom):
             raise OpError(
                 "coeff-count",
                 f"layer `{name}` has {len(p.coeff)} coeff for {len(bottom)} bottoms",
                 field="eltwise_param.coeff",
+                help="give one for each bottom, or none",
             )
         if p.coeff and p.operation == "PROD":
             raise OpError(
                 "coeff-product",
                 "Eltwise takes coeff only for summation",
                 field="eltwise_param.coeff",
+                help="remove it, or use operation: SUM",
             )
         return [bottom[0]]
 

@@ -26,16 +26,18 @@ class Embed(LayerOp):
         self.p = layer.message.embed_param
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        for field, value in (
-            ("num_output", self.p.num_output),
-            ("input_dim", self.p.input_dim),
-        ):
-            if value < 1:
-                raise OpError(
-                    f"missing-{field.replace('_', '-')}",
-                    f"layer `{self.layer.name}` has no `{field}`",
-                    field=_PATH,
-                )
+        name = self.layer.name
+        if self.p.num_output < 1:
+            raise OpError(
+                "missing-num-output", f"layer `{name}` has no `num_output`", field=_PATH
+            )
+        if self.p.input_dim < 1:
+            raise OpError(
+                "missing-input-dim",
+                f"layer `{name}` has no `input_dim`",
+                field=_PATH,
+                help="say how many integers there are, counted from 0",
+            )
         return [(*bottom[0], self.p.num_output)]
 
     def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 
 from caffe2k.codegen.program import Argument, Call, Target, runtime
+from caffe2k.diagnostics import did_you_mean
 from caffe2k.ir.net import Shape, count
 from caffe2k.ops.base import OpError
 from caffe2k.schema.message import Message
 
+_TYPES = (
+    "constant",
+    "uniform",
+    "gaussian",
+    "xavier",
+    "msra",
+    "positive_unitball",
+    "bilinear",
+)
 _VARIANCE = {"xavier": (1.0, "uniform"), "msra": (2.0, "untruncated_normal")}
 
 
@@ -22,12 +32,15 @@ def initializer(
     Raises OpError for a filler that Caffe does not know, or settings that it refuses.
     """
     kind = filler.type
+    # What a type does not use, Caffe's filler ignores: a `std` beside "xavier".
+    filler.mark_read("value", "min", "max", "mean", "std", "variance_norm")
     sparse = filler.sparse
     if sparse != -1 and kind != "gaussian":
         raise OpError(
             "sparse-filler",
             f"a filler of type `{kind}` can't be sparse",
             field=f"{field}.sparse",
+            help='remove it, or use type: "gaussian"',
         )
     if kind == "constant":
         return constant(filler.value)
@@ -48,7 +61,7 @@ def initializer(
         "unknown-filler",
         f"Caffe has no filler of type `{kind}`",
         field=f"{field}.type",
-        help="constant, uniform, gaussian, xavier, msra, positive_unitball or bilinear",
+        help=did_you_mean(kind, _TYPES) or f"it is one of {', '.join(_TYPES)}",
     )
 
 

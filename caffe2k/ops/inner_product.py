@@ -12,7 +12,12 @@ from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
-from caffe2k.ops.reshaping import flat_segments, layout_to_flatten, reshape_to
+from caffe2k.ops.reshaping import (
+    axis_within,
+    flat_segments,
+    layout_to_flatten,
+    reshape_to,
+)
 from caffe2k.weights.plan import PlannedWeight
 from caffe2k.weights.transforms import IDENTITY, dense_kernel, reorder_axis
 
@@ -31,14 +36,7 @@ class InnerProduct(LayerOp):
         self.p = layer.message.inner_product_param
 
     def _axis(self, bottom: Shape) -> int:
-        axis: int = self.p.axis
-        if not -len(bottom) <= axis < len(bottom):
-            raise OpError(
-                "axis-out-of-range",
-                f"layer `{self.layer.name}` has axis {axis}, its bottom {len(bottom)} axes",
-                field=f"{_PATH}.axis",
-            )
-        return axis % len(bottom)
+        return axis_within(self.p.axis, bottom, self.layer, f"{_PATH}.axis")
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         if self.p.num_output < 1:
@@ -46,6 +44,7 @@ class InnerProduct(LayerOp):
                 "missing-num-output",
                 f"layer `{self.layer.name}` has no `num_output`",
                 field=_PATH,
+                help=f"add it to `{_PATH}`",
             )
         return [(*bottom[0][: self._axis(bottom[0])], self.p.num_output)]
 
@@ -103,6 +102,7 @@ class InnerProduct(LayerOp):
         if k.activation:
             found["activation"] = k.activation
         if not p.bias_term:
+            p.mark_read("bias_filler")
             found["use_bias"] = False
         if k.trains or p.has("weight_filler"):
             path = f"{_PATH}.weight_filler"

@@ -34,7 +34,7 @@ class Concat(LayerOp):
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         axis = self._axis(bottom[0])
-        for shape in bottom:
+        for index, shape in enumerate(bottom):
             if len(shape) != len(bottom[0]) or any(
                 i != axis and a != b
                 for i, (a, b) in enumerate(zip(shape, bottom[0], strict=True))
@@ -44,6 +44,9 @@ class Concat(LayerOp):
                     f"layer `{self.layer.name}` can't join {bottom[0]} and {shape} "
                     f"along axis {axis}",
                     field="bottom",
+                    index=index,
+                    help="all sizes but that along the axis must be equal: compare the "
+                    "strides and pads of the layers that write the two",
                 )
         joined = sum(shape[axis] or 0 for shape in bottom)
         return [(*bottom[0][:axis], joined, *bottom[0][axis + 1 :])]
@@ -115,6 +118,7 @@ class Slice(UnorderedOp):
                     "slice-points",
                     f"{size} values can't be cut into {parts} equal parts",
                     field="slice_param",
+                    help=f"say where to cut with {parts - 1} `slice_point`",
                 )
             return [size // parts * i for i in range(1, parts)]
         ends = [0, *points, size]
@@ -123,9 +127,11 @@ class Slice(UnorderedOp):
         ):
             raise OpError(
                 "slice-points",
-                f"{len(points)} slice points for {parts} tops over {size} values must "
-                "be one less than the tops, and rise",
+                f"slice points {', '.join(map(str, points))} don't cut {size} values into "
+                f"{parts} tops",
                 field="slice_param.slice_point",
+                help=f"{parts} tops take {parts - 1} `slice_point` that rise, between 1 "
+                f"and {size - 1}",
             )
         return points
 

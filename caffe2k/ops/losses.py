@@ -30,6 +30,7 @@ class NormalizedLossOp(PairOp):
                 "normalization",
                 f"{self.layer.type} knows no normalization PRE_FIXED",
                 field="loss_param.normalization",
+                help="it is one of FULL, VALID, BATCH_SIZE, NONE",
             )
         return chosen
 
@@ -60,6 +61,7 @@ class ClassAxisOp(PairOp):
                 "class-axis",
                 f"layer `{self.layer.name}` has its classes along axis 0, the batch",
                 field=self.axis_field,
+                help="without it, the classes lie along axis 1",
             )
         return axis
 
@@ -77,6 +79,8 @@ class ClassAxisOp(PairOp):
                 f"layer `{self.layer.name}` needs {product(positions)} labels for a "
                 f"prediction of shape {bottom[0]}, not {labels}",
                 field="bottom",
+                index=1,
+                help="a label is the number of a class, one for each position",
             )
 
     def axis_argument(self, k: Lowering) -> dict[str, Argument]:
@@ -144,6 +148,7 @@ class SoftmaxWithLoss(SoftmaxLossOp):
                 f"layer `{self.layer.name}` has {len(weights)} class_weighting for a "
                 f"prediction of shape {bottom}",
                 field="loss_param.class_weighting",
+                help="give one for each class",
             )
         return {"class_weights": weights}
 
@@ -192,7 +197,8 @@ class InfogainLoss(SoftmaxLossOp):
                 "infogain-matrix",
                 f"layer `{self.layer.name}` has {classes} classes, but {count} values "
                 "in its matrix",
-                field="infogain_loss_param",
+                field="infogain_loss_param.source",
+                help=f"it must have {classes} rows of {classes} values",
             )
         return classes
 
@@ -235,6 +241,8 @@ class InfogainLoss(SoftmaxLossOp):
                 "infogain-matrix",
                 f"the matrix `{source}` of layer `{self.layer.name}` is not there",
                 field=field,
+                help="paths are looked up in the net's folder, the folders above it, and "
+                "the working directory",
             )
         try:
             matrix = read_binaryproto(path)
@@ -261,6 +269,8 @@ class SigmoidCrossEntropyLoss(NormalizedLossOp):
                 f"layer `{self.layer.name}` needs a target for each of {bottom[0]} values, "
                 f"not {bottom[1]}",
                 field="bottom",
+                index=1,
+                help="give it as many targets as predictions",
             )
         return [()]
 

@@ -213,7 +213,9 @@ class Lowering:
         key = tuple(owners.get(k, k) for k in keys)
         if weights and key in self._whole.shared:
             known = self._whole.shared[key]
-            if _without_initializers(known.call) != _without_initializers(call):
+            same_steps = [w.steps for w in known.weights] == [w.steps for w in weights]
+            same_call = _without_initializers(known.call) == _without_initializers(call)
+            if not (same_steps and same_call):
                 raise self._partly_shared()
             return known
         if any(k in owners for k in keys):
@@ -305,6 +307,8 @@ class Lowering:
                 f"layer `{self.layer.name}` measures against `{label.name}`, which the "
                 "net computes; a Keras metric needs a label that comes from the data",
                 field="bottom",
+                index=1,
+                help="read the blob of the data layer, or remove the layer",
             )
         term = MetricTerm(
             caffe_name=self.layer.name,

@@ -25,12 +25,14 @@ class LRN(SpatialOp):
                 "local-size",
                 f"`local_size` must be odd, not {size}",
                 field="lrn_param.local_size",
+                help=f"take {size + 1}, so that the window has a middle",
             )
         if len(bottom[0]) != 4:
             raise OpError(
                 "bottom-rank",
                 f"layer `{self.layer.name}` needs (N, C, H, W), not {len(bottom[0])} axes",
                 field="bottom",
+                help="a Reshape layer can give the blob four axes",
             )
         return [bottom[0]]
 
@@ -74,8 +76,10 @@ class BatchNorm(ElementwiseOp):
                 raise OpError(
                     "batchnorm-lr",
                     f"the statistics of layer `{self.layer.name}` are no parameters to "
-                    f"learn: its `param` {i} must have lr_mult 0",
+                    "learn: each `param` must have lr_mult 0",
                     field="param",
+                    index=i,
+                    help="write `lr_mult: 0`, or give the layer no `param` at all",
                 )
         return super().infer_shapes(bottom, data)
 
@@ -123,6 +127,7 @@ class BatchNorm(ElementwiseOp):
                     "global-stats",
                     f"layer `{self.layer.name}` uses the batch's statistics in TEST only",
                     field="batch_norm_param.use_global_stats",
+                    help="translate one phase with --phase",
                 )
             return None
         if k.layer.phases == {Phase.TEST} and not test.has("use_global_stats"):

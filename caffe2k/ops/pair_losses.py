@@ -19,12 +19,14 @@ class DifferenceOp(PairOp):
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         self.check_batches(bottom)
-        for other in bottom[1:]:
+        for index, other in enumerate(bottom):
             if product(other) != product(bottom[0]):
                 raise OpError(
                     "bottom-shapes",
                     f"layer `{self.layer.name}` compares {bottom[0]} with {other}",
                     field="bottom",
+                    index=index,
+                    help="they need the same number of values",
                 )
         return [()]
 

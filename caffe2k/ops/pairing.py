@@ -25,6 +25,7 @@ def legacy_shape(shape: Shape) -> Shape:
             "too-many-axes",
             f"the layer takes blobs of at most 4 axes, not of shape {shape}",
             field="bottom",
+            help="a Reshape layer can join some of them",
         )
     return (*shape, *[1] * (4 - len(shape)))
 
@@ -82,6 +83,8 @@ class PairOp(LayerOp):
                 f"layer `{self.layer.name}` needs bottoms with the same first size, not "
                 f"{bottom[0]} and {bottom[1]}",
                 field="bottom",
+                index=1,
+                help="the first size is the batch: compare the layers that write the two",
             )
 
     def check_one_label(self, bottom: Sequence[Shape]) -> None:
@@ -93,11 +96,14 @@ class PairOp(LayerOp):
                 f"layer `{self.layer.name}` needs one label for each sample, not "
                 f"{bottom[1]}",
                 field="bottom",
+                index=1,
+                help="a label is the number of a class",
             )
 
     def check_weights(self) -> None:
         """A loss weighs in by its first top alone, which is what carries a gradient."""
-        weights = self.loss_weights
+        # LossLayer::LayerSetUp adds one weight, then Layer::SetLossWeights counts them.
+        weights = list(self.layer.message.loss_weight) or [1.0]
         if len(weights) != len(self.layer.tops):
             raise OpError(
                 "loss-weight-count",
@@ -111,4 +117,6 @@ class PairOp(LayerOp):
                 "loss-weight",
                 f"only the first top of layer `{self.layer.name}` can be a loss",
                 field="loss_weight",
+                index=1,
+                help="write loss_weight: 0 for the others",
             )

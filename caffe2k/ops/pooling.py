@@ -89,6 +89,7 @@ class Pooling(SpatialOp):
                 f"layer `{self.layer.name}` pools a blob of {len(bottom)} axes; Caffe "
                 "pools (N, C, H, W) only",
                 field="bottom",
+                help="a Reshape layer can give the blob four axes",
             )
         size: Sizes = (bottom[2], bottom[3])
         stride = per_axis(p, "stride", 2, 1, _PATH)
@@ -99,6 +100,7 @@ class Pooling(SpatialOp):
                     "global-pooling",
                     "`global_pooling` and a kernel size exclude each other",
                     field=f"{_PATH}.global_pooling",
+                    help="remove one of them",
                 )
             kernel = size
         else:
@@ -113,16 +115,21 @@ class Pooling(SpatialOp):
                 "global-pooling",
                 "`global_pooling` takes no stride and no pad",
                 field=f"{_PATH}.global_pooling",
+                help="remove them: its one window is the whole image",
             )
         if any(pad) and p.pool == "STOCHASTIC":
             raise OpError(
-                "bad-size", "STOCHASTIC pooling takes no pad", field=f"{_PATH}.pad"
+                "bad-size",
+                "STOCHASTIC pooling takes no pad",
+                field=f"{_PATH}.pad",
+                help="remove it; Caffe pads for MAX and AVE alone",
             )
         if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
             raise OpError(
                 "bad-size",
                 "`pad` must be smaller than the kernel",
                 field=f"{_PATH}.pad",
+                help=f"with this kernel it is at most {min(kernel) - 1}",
             )
 
     def _rounds_up(self) -> bool:
@@ -136,11 +143,19 @@ class Pooling(SpatialOp):
         if min(pooled) < 1:
             raise OpError(
                 "kernel-too-large",
-                f"the windows of layer `{self.layer.name}` are larger than its input",
-                field=_PATH,
+                f"the windows of layer `{self.layer.name}` are larger than its input, "
+                f"{bottom[0][2]} x {bottom[0][3]}",
+                field=f"{_PATH}.kernel_size",
+                help="make them smaller, or use global_pooling",
             )
         if len(self.layer.tops) == 2 and self.p.pool != "MAX":
-            raise OpError("top-count", "only MAX pooling has a mask as its second top")
+            raise OpError(
+                "top-count",
+                "only MAX pooling has a mask as its second top",
+                field="top",
+                index=1,
+                help="remove the top",
+            )
         return [(*bottom[0][:2], *pooled)] * len(self.layer.tops)
 
     def lower(self, k: Lowering) -> None:

@@ -60,6 +60,7 @@ class RecurrentOp(LayerOp):
                 "missing-num-output",
                 f"layer `{self.layer.name}` has no `num_output`",
                 field=_PATH,
+                help=f"add it to `{_PATH}`",
             )
         self._check_shapes(bottom)
         time, streams = bottom[0][:2]
@@ -79,6 +80,8 @@ class RecurrentOp(LayerOp):
                     f"{word}-count",
                     f"layer `{self.layer.name}` has {len(blobs)} {word}s; "
                     f"{self.layer.type} {with_states} `expose_hidden` takes {count}",
+                    help="bottoms: x, cont, a static input if there is one, initial "
+                    "states; tops: the output, final states",
                 )
 
     def _check_shapes(self, bottom: Sequence[Shape]) -> None:
@@ -101,6 +104,8 @@ class RecurrentOp(LayerOp):
             f"layer `{self.layer.name}` needs bottom {index} "
             f"(`{self.layer.bottoms[index].name}`) of shape {wanted}, not {shape}",
             field="bottom",
+            index=index,
+            help="sequences are time-major: (time steps, streams, ...)",
         )
 
     def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:

@@ -127,6 +127,7 @@ class Flatten(ReshapingOp):
                 "axis-out-of-range",
                 f"`end_axis` {p.end_axis} lies before `axis` {p.axis}",
                 field="flatten_param.end_axis",
+                help="it is the last axis that is flattened; -1 is the last of all",
             )
         middle = shape[first : last + 1]
         size = None if None in middle else math.prod(d or 0 for d in middle)
@@ -149,6 +150,8 @@ class Reshape(ReshapingOp):
                 f"`axis` {p.axis} and `num_axes` {p.num_axes} reach beyond the "
                 f"{len(shape)} axes of the bottom",
                 field="reshape_param",
+                help="`axis` is the first that is replaced, `num_axes` how many are; -1 "
+                "is all from there",
             )
         dims = self._dims(list(p.shape.dim), shape, start)
         return [(*shape[:start], *self._fill(dims, shape[start:end]), *shape[end:])]
@@ -161,12 +164,18 @@ class Reshape(ReshapingOp):
                     raise OpError(
                         "axis-out-of-range",
                         f"`dim: 0` copies axis {start + i}, which the bottom lacks",
-                        field="reshape_param.shape",
+                        field="reshape_param.shape.dim",
+                        index=i,
+                        help="say the size instead, or -1 for what is left",
                     )
                 dims[i] = shape[start + i] or 0
             elif dim < -1:
                 raise OpError(
-                    "bad-size", f"`dim` can't be {dim}", field="reshape_param.shape"
+                    "bad-size",
+                    f"`dim` can't be {dim}",
+                    field="reshape_param.shape.dim",
+                    index=i,
+                    help="0 copies the size, -1 takes what is left",
                 )
         return dims
 
@@ -180,6 +189,7 @@ class Reshape(ReshapingOp):
                 "reshape-count",
                 f"layer `{self.layer.name}` can't reshape {replaced} to {tuple(dims)}",
                 field="reshape_param.shape",
+                help=f"the sizes must multiply to {values}; one -1 takes what is left",
             )
         return [values // known if d == -1 else d for d in dims]
 
@@ -191,5 +201,7 @@ def axis_within(axis: int, shape: Shape, layer: Layer, field: str) -> int:
             "axis-out-of-range",
             f"layer `{layer.name}` has axis {axis}, its bottom {len(shape)} axes",
             field=field,
+            help=f"axes go from 0 to {len(shape) - 1}, or from -{len(shape)} to -1 if they "
+            "are counted from the end",
         )
     return axis % len(shape)

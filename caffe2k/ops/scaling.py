@@ -34,6 +34,8 @@ class CoveringOp(LayerOp):
         """The axes of the first bottom that the operand lies along."""
         number: int = len(bottom[1]) if len(bottom) > 1 else self.p.num_axes
         if number == 0:
+            # A scalar lies along no axis, whichever `axis` names (ScaleLayer::Reshape).
+            self.p.mark_read("axis")
             return ()
         axis = axis_within(self.p.axis, bottom[0], self.layer, f"{self.path}.axis")
         end = len(bottom[0]) if number == -1 else axis + number
@@ -43,6 +45,8 @@ class CoveringOp(LayerOp):
                 f"layer `{self.layer.name}` covers axes {axis} to {end - 1} of "
                 f"{len(bottom[0])}",
                 field=f"{self.path}.num_axes" if len(bottom) == 1 else "bottom",
+                index=len(bottom) - 1,
+                help=f"from `axis` {axis} on there are {len(bottom[0]) - axis}",
             )
         return tuple(range(axis, end))
 
@@ -57,6 +61,9 @@ class CoveringOp(LayerOp):
                     f"layer `{self.layer.name}` needs a second bottom of shape {wanted}, "
                     f"not {bottom[1]}",
                     field="bottom",
+                    index=1,
+                    help=f"it lies along the axes of the first bottom, {bottom[0]}, from "
+                    f"`axis` {self.p.axis} on",
                 )
         return [bottom[0]]
 

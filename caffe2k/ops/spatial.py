@@ -27,6 +27,7 @@ def per_axis(
                 "conflicting-sizes",
                 f"`{tall}` and `{wide}` are for images, and instead of `{field}`",
                 field=f"{path}.{tall if p.has(tall) else wide}",
+                help=f"give both of them, or `{field}` alone",
             )
         return _positive((getattr(p, tall), getattr(p, wide)), field, f"{path}.{tall}")
     value = getattr(p, field)
@@ -34,7 +35,10 @@ def per_axis(
     if not given:
         if default is None:
             raise OpError(
-                "missing-kernel", "the layer has no `kernel_size`", field=path
+                "missing-kernel",
+                "the layer has no `kernel_size`",
+                field=path,
+                help=f"add it to `{path}`",
             )
         return (default,) * axes
     if len(given) not in (1, axes):
@@ -42,6 +46,7 @@ def per_axis(
             "conflicting-sizes",
             f"`{field}` has {len(given)} values for {axes} axes",
             field=f"{path}.{field}",
+            help="give one for all axes, or one for each",
         )
     sizes = tuple(given) if len(given) == axes else (given[0],) * axes
     return _positive(sizes, field, f"{path}.{field}")
@@ -50,7 +55,14 @@ def per_axis(
 def _positive(sizes: Sizes, field: str, path: str) -> Sizes:
     least = 0 if field == "pad" else 1
     if min(sizes) < least:
-        raise OpError("bad-size", f"`{field}` must be at least {least}", field=path)
+        raise OpError(
+            "bad-size",
+            f"`{field}` must be at least {least}, not {min(sizes)}",
+            field=path,
+            help=f"the least that does anything is {least}"
+            if field == "kernel_size"
+            else f"without it, it is {least}",
+        )
     return sizes
 
 

@@ -124,7 +124,8 @@ class _Merger:
             tests = self.merged[Phase.TEST]
             for blob in [b for b, m in tests.items() if m == bottoms[0]]:
                 tests[blob] = tops[0]
-                self._meet_shape(tops[0], self.nets[Phase.TEST].shapes.get(blob))
+                shape = self.nets[Phase.TEST].shapes.get(blob)
+                self._meet_shape(tops[0], shape, layer)
 
     def _bottoms(self, layer: Layer, phase: Phase) -> tuple[Blob, ...]:
         return tuple(self.merged[phase][b] for b in layer.bottoms)
@@ -144,12 +145,12 @@ class _Merger:
         net = self.nets[phase]
         for top, merged in zip(layer.tops, tops, strict=True):
             self.merged[phase][top] = merged
-            self._meet_shape(merged, net.shapes.get(top))
+            self._meet_shape(merged, net.shapes.get(top), layer)
         kept = self.layers[-1].index
         if layer.index in net.param_shapes:
             self.param_shapes.setdefault(kept, net.param_shapes[layer.index])
 
-    def _meet_shape(self, blob: Blob, shape: Shape | None) -> None:
+    def _meet_shape(self, blob: Blob, shape: Shape | None, layer: Layer) -> None:
         if shape is None:
             return
         known = self.shapes.get(blob)
@@ -158,6 +159,7 @@ class _Merger:
                 "phase-rank",
                 f"blob `{blob.name}` has {len(known)} axes in TRAIN and "
                 f"{len(shape)} in TEST",
+                layer.span,
                 help="translate one phase with --phase",
             )
             return

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from caffe2k.diagnostics import Diagnostics, did_you_mean, nearest
 from caffe2k.ir.net import Blob, Layer, Net, ParamSpec, Phase
 from caffe2k.ops import find_op, registered_ops
+from caffe2k.ops.base import Count
 from caffe2k.schema.message import Message
 
 _NAMELESS = ""
@@ -39,8 +40,9 @@ def resolve(
             continue
         missing = _missing(message, newest, unknown) if all_known else []
         for i in missing:
+            name = message.bottom[i]
             _report_missing(i, message, index, newest, whole, diagnostics)
-            unknown.add(message.bottom[i])
+            unknown.update((name, *_written_with(name, whole)))
         _report_duplicates(message, newest, diagnostics)
         if not message.type:
             _report_untyped(message, diagnostics)
@@ -64,6 +66,11 @@ def _missing(message: Message, newest: dict[str, Blob], unknown: set[str]) -> li
     """Which bottoms of a layer nobody has written before it."""
     names = enumerate(message.bottom)
     return [i for i, name in names if name not in newest and name not in unknown]
+
+
+def _written_with(name: str, whole: Message) -> set[str]:
+    """All that the layers of the file that write a blob write."""
+    return {top for layer in whole.layer if name in layer.top for top in layer.top}
 
 
 def _report_missing(
@@ -195,18 +202,15 @@ def _counts_fit(layer: Layer, diagnostics: Diagnostics) -> bool:
     ):
         if len(blobs) not in count:
             fit = False
-            diagnostics.error(
-                f"{word}-count",
-                f"layer `{layer.name}` has {len(blobs)} {word}s; {layer.type} takes {count}",
-                layer.span,
-            )
+            _report_count(word, len(blobs), count, layer, diagnostics)
     if fit and op.same_count and len(layer.bottoms) != len(layer.tops):
         fit = False
         diagnostics.error(
             "top-count",
-            f"layer `{layer.name}` has {len(layer.bottoms)} bottoms and "
-            f"{len(layer.tops)} tops; {layer.type} needs one top for each bottom",
+            f"layer `{layer.name}` has {_number(len(layer.bottoms), 'bottom')} and "
+            f"{_number(len(layer.tops), 'top')}; {layer.type} needs a top for each bottom",
             layer.span,
+            help="write as many `top` lines as `bottom` lines",
         )
     if len(layer.message.propagate_down) not in (0, len(layer.bottoms)):
         diagnostics.error(
@@ -217,6 +221,25 @@ def _counts_fit(layer: Layer, diagnostics: Diagnostics) -> bool:
             help="give none, or one for each bottom",
         )
     return fit
+
+
+def _report_count(
+    word: str, number: int, count: Count, layer: Layer, diagnostics: Diagnostics
+) -> None:
+    missing = number < count.least
+    span = layer.span if missing else layer.message.span_of(word, count.most or 0)
+    diagnostics.error(
+        f"{word}-count",
+        f"layer `{layer.name}` has {_number(number, word)}; {layer.type} takes {count}",
+        span,
+        help=f'write a line such as {word}: "name" for each'
+        if missing
+        else f"remove the `{word}` lines that it can't use",
+    )
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count or 'no'} {word}s"
 
 
 def _report_untyped(message: Message, diagnostics: Diagnostics) -> None:

@@ -7,6 +7,7 @@ from caffe2k.ir.net import Blob, Layer, Net, Shape
 from caffe2k.ops import find_op
 from caffe2k.ops.base import DataShapes, OpError
 from caffe2k.schema.message import Message
+from caffe2k.sources.errors import SourceError
 
 _SHAPELESS = ("name", "param", "loss_weight", "propagate_down")
 """What a layer's shapes do not depend on, beside its fillers."""
@@ -33,6 +34,9 @@ def infer_shapes(net: Net, data: DataShapes, diagnostics: Diagnostics) -> Net:
             params = tuple(op.param_shapes(bottom))
         except OpError as e:
             diagnostics.error(e.code, e.message, e.span(layer), help=e.help)
+            continue
+        except SourceError as e:
+            diagnostics.error(e.code, e.message, e.span, help=e.help)
             continue
         kept.append(layer)
         shapes.update(zip(layer.tops, tops, strict=True))

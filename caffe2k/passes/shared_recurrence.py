@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from caffe2k.diagnostics import Diagnostics
 from caffe2k.ir.net import Net, Phase
-from caffe2k.ops import find_op
-from caffe2k.ops.recurrent import RecurrentOp
+
+_RECURRENT = ("LSTM", "RNN")
 
 
 def warn_of_shared_recurrence(net: Net, diagnostics: Diagnostics) -> None:
@@ -19,8 +19,7 @@ def warn_of_shared_recurrence(net: Net, diagnostics: Diagnostics) -> None:
         return
     by_index = {layer.index: layer for layer in net.layers}
     for layer in net.layers:
-        op = find_op(layer.type)
-        if op is None or not issubclass(op, RecurrentOp):
+        if layer.type not in _RECURRENT:
             continue
         owned = [net.owners[key] for key in net.owners if key[0] == layer.index]
         steps = net.shapes.get(layer.bottoms[0], (1,))[0]

@@ -22,8 +22,10 @@ def share_params(net: Net, diagnostics: Diagnostics) -> Net:
                     by_name[spec.name] = (key, shape, layer)
                 continue
             owner, owner_shape, owner_layer = by_name[spec.name]
+            if not _fits(spec, layer, shape, owner_layer, owner_shape, diagnostics):
+                specs[key] = spec
+                continue
             owners[key] = owner
-            _check_shapes(spec, layer, shape, owner_layer, owner_shape, diagnostics)
             specs[owner] = _merge(specs[owner], spec, diagnostics)
     multipliers = {
         key: (
@@ -45,17 +47,19 @@ def _check_param_count(
             f"layer `{layer.name}` has {len(layer.params)} `param` blocks, "
             f"but {number} parameter blobs",
             layer.params[number].span,
+            help="write one for each blob, the weights first, then the bias",
         )
 
 
-def _check_shapes(
+def _fits(
     spec: ParamSpec,
     layer: Layer,
     shape: Shape,
     owner_layer: Layer,
     owner_shape: Shape,
     diagnostics: Diagnostics,
-) -> None:
+) -> bool:
+    """Whether a parameter has its owner's shape, or, if permissive, its size."""
     if spec.permissive:
         fits = count(shape) == count(owner_shape)
     else:
@@ -66,7 +70,11 @@ def _check_shapes(
             f"layers `{owner_layer.name}` and `{layer.name}` share `{spec.name}`, "
             f"but their shapes are {owner_shape} and {shape}",
             spec.span,
+            help="`share_mode: PERMISSIVE` needs only equal sizes"
+            if count(shape) == count(owner_shape)
+            else "give one of them another name, or both layers the same num_output",
         )
+    return fits
 
 
 def _merge(owner: ParamSpec, spec: ParamSpec, diagnostics: Diagnostics) -> ParamSpec:

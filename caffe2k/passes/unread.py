@@ -5,7 +5,7 @@ from __future__ import annotations
 from caffe2k.diagnostics import Diagnostics
 from caffe2k.schema.message import Message
 
-_NET = ("name", "layer", "state", "force_backward", "debug_info")
+_NET = ("name", "state", "force_backward", "debug_info")
 _LAYER = (
     "name",
     "type",
@@ -39,9 +39,10 @@ def report_unread(
                 help="remove it if the layer does not need it",
             )
     for path, entry in net.unread():
-        if not path.startswith("layer."):
+        if path.partition(".")[0] != "layer":
             diagnostics.error(
                 "unsupported-option",
                 f"`{path}` of the net is not supported",
                 entry.span,
+                help="remove it if the net does not need it",
             )

@@ -18,6 +18,7 @@ from caffe2k.schema.message import Entry, FieldType, Message, MessageType, messa
 
 _FILE_NAMES = {"NetParameter": "a net", "SolverParameter": "a solver"}
 _MOST_PLACES = 3
+_MOST_FIELDS = 12
 
 
 def bind(
@@ -74,6 +75,7 @@ class _Binder:
                     "missing-field",
                     f"{_quoted(path[-1][0])} needs the field `{name}`",
                     message.span,
+                    help=f"write `{name}: ...` in it",
                 )
 
     def _add(self, field: Field, field_type: FieldType, path: _Path) -> None:
@@ -110,6 +112,7 @@ class _Binder:
                 "wrong-type",
                 f"`{field.name}` takes one value, not a list",
                 SourceSpan(self._source, value.start, value.end),
+                help=f"write `{field.name}: ...` with one of them",
             )
             return []
         if not field.colon and field_type.message is None:
@@ -220,7 +223,11 @@ def _where(
     beside = [owner for _, m in path[:-1] for owner in _owners(name, m.schema)]
     if beside:
         return f"it is a field of {_listed(beside)}"
-    return did_you_mean(name, path[-1][1].schema.fields)
+    known = path[-1][1].schema.fields
+    near = did_you_mean(name, known)
+    if near is None and len(known) <= _MOST_FIELDS:
+        return f"its fields are {', '.join(known)}"
+    return near or "remove it, if nothing that Caffe knows is meant"
 
 
 def _owners(name: str, schema: MessageType) -> list[str]:

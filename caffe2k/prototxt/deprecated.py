@@ -69,6 +69,7 @@ def _replace_legacy_dims(layer: Message, diagnostics: Diagnostics) -> None:
     tops = len(layer.entries_of("top"))
     for name, entries in dims.items():
         if len(entries) not in (1, tops):
+            param.lost.add("shape")
             diagnostics.error(
                 "dummy-data-shape",
                 f"DummyData takes one `{name}`, or one for each top, not {len(entries)}",

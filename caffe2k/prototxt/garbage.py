@@ -60,7 +60,7 @@ def sentence_about(item: Token) -> tuple[str, str | None]:
     if item[0] in "\"'":
         return "a string is not closed", f"end it with `{item[0]}` on the same line"
     if item.startswith(("//", "/*")):
-        return "a comment begins with `#`", None
+        return "a comment begins with `#`", "write `#` instead"
     if item[0] in _CURLY_QUOTES:
         return f"{describe(item)} is no quotation mark here", "write `\"` or `'`"
     return f"unexpected {describe(item)}", None

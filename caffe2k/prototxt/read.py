@@ -115,7 +115,9 @@ def load(path: str | Path, diagnostics: Diagnostics) -> SourceFile | None:
             data = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        diagnostics.error("unreadable-file", f"can't read `{path}`: {reason}")
+        message = f"can't read `{path}`: {reason}"
+        help = "give the path of a .prototxt"
+        diagnostics.error("unreadable-file", message, help=help)
         return None
     if len(data) > _LARGEST:
         help = f"a prototxt has at most {_LARGEST // 2**20} MB"

@@ -16,6 +16,7 @@ _MOST_ERRORS = 100
 _SCALAR = frozenset({"NAME", "NUMBER", "STRING", "MINUS"})
 _VALUE = _SCALAR | {"OPEN_BRACE", "OPEN_ANGLE"}
 _CLOSING = frozenset(CLOSERS.values())
+_FIELD_HELP = "a field is written `name: value` or `name { ... }`"
 _AFTER_FIELD_NAME = frozenset({"COLON", *CLOSERS})
 
 
@@ -129,11 +130,12 @@ class _Recovery:
         """After the name of a field."""
         name = self._previous
         if current.type == UNKNOWN and current.startswith("="):
-            self._complain(current, f"expected `:` after `{name}`, found `=`", None)
+            message = f"expected `:` after `{name}`, found `=`"
+            self._complain(current, message, f"write `{name}: ...`")
             self._feed_colon()
             self._at += 1
         elif current.type == UNKNOWN:
-            self._complain_of_unknown(current, None)
+            self._complain_of_unknown(current, f"write `{name}: ...`")
             self._feed_colon()
             self._feed_missing()
             self._skip_to_field()
@@ -163,7 +165,7 @@ class _Recovery:
     def _repair_value(self, current: Token) -> None:
         """After the colon of a field, or after a minus."""
         if current.type == "COLON":
-            self._complain(current, "one `:` is enough", None)
+            self._complain(current, "one `:` is enough", "remove this one")
             self._at += 1
         elif current.type == UNKNOWN:
             self._complain_of_unknown(current, _quotes_help(self._name))
@@ -171,7 +173,9 @@ class _Recovery:
             self._skip_to_field()
         elif self._previous.type == "MINUS":
             self._complain(
-                current, f"expected a number after `-`, found {describe(current)}", None
+                current,
+                f"expected a number after `-`, found {describe(current)}",
+                "write the number right behind the `-`",
             )
             self._feed_missing()
         else:
@@ -181,12 +185,15 @@ class _Recovery:
         """Between square brackets."""
         if not expects_value and current.type in _VALUE:
             self._complain(
-                current, f"expected `,` or `]`, found {describe(current)}", None
+                current,
+                f"expected `,` or `]`, found {describe(current)}",
+                "the values of a list stand between `,`",
             )
             self._feed(token("_COMMA", "", start_of(current)))
             return
         if expects_value and current.type in ("_COMMA", "CLOSE_LIST"):
-            self._complain(current, f"expected a value before `{current}`", None)
+            message = f"expected a value before `{current}`"
+            self._complain(current, message, "the values of a list stand between `,`")
         elif current.type == UNKNOWN:
             self._complain_of_unknown(current, _quotes_help(self._name))
         else:
@@ -205,19 +212,19 @@ class _Recovery:
         after_value = previous.type in ("NAME", "NUMBER", "STRING")
         after_value = after_value and self._line(previous) == self._line(current)
         if current.type == UNKNOWN:
-            help = _quotes_help(self._name) if after_value else None
+            help = _quotes_help(self._name) if after_value else _FIELD_HELP
             self._complain_of_unknown(current, help)
         elif after_value:
             self._complain(
                 current,
                 f"unexpected {describe(current)} after the value of `{self._name}`",
-                None,
+                "one value ends a field: remove this, or write another field",
             )
         else:
             self._complain(
                 current,
                 f"expected the name of a field, found {describe(current)}",
-                None,
+                _FIELD_HELP,
             )
         if after_value:
             previous.type = "MISSING"

@@ -31,6 +31,16 @@ _EXPECTED = {
     "message": "fields in braces",
 }
 
+_EXAMPLES = {
+    "int": ": 1",
+    "float": ": 0.1",
+    "bool": ": true",
+    "enum": ": NAME",
+    "string": ': "..."',
+    "bytes": ': "..."',
+    "message": " { ... }",
+}
+
 
 class BadScalar(Exception):
     """A scalar that its field can't hold; `start` and `end` where only a part is wrong."""
@@ -62,14 +72,16 @@ def wrong_type(field: FieldType, found: str, help: str | None = None) -> BadScal
     """A value of one type where another is expected."""
     expected = _EXPECTED[field.kind]
     return BadScalar(
-        "wrong-type", f"`{field.name}` takes {expected}, not {found}", help
+        "wrong-type",
+        f"`{field.name}` takes {expected}, not {found}",
+        help or f"for example: `{field.name}{_EXAMPLES[field.kind]}`",
     )
 
 
 def _decode_int(scalar: Scalar, field: FieldType) -> int:
     value = _integer(scalar)
     if value is None:
-        raise wrong_type(field, _found(scalar))
+        raise wrong_type(field, _found(scalar), _plain_number_help(scalar, field))
     assert field.bounds is not None
     low, high = field.bounds
     if not low <= value <= high:
@@ -85,7 +97,7 @@ def _decode_float(scalar: Scalar, field: FieldType) -> float:
     if scalar.kind == "NAME" and text.lower() in _WORD_FLOATS:
         return float(sign + _WORD_FLOATS[text.lower()])
     if scalar.kind != "NUMBER":
-        raise wrong_type(field, _found(scalar))
+        raise wrong_type(field, _found(scalar), _plain_number_help(scalar, field))
     if _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text):
         raise wrong_type(
             field, f"the octal or hexadecimal `{text}`", "write it in decimal"
@@ -115,7 +127,8 @@ def _decode_enum(scalar: Scalar, field: FieldType) -> str:
             if known == number:
                 return name
         if number is None:
-            raise wrong_type(field, _found(scalar))
+            help = f"it is one of {', '.join(field.enum)}"
+            raise wrong_type(field, _found(scalar), help)
     elif scalar.kind == "STRING":
         content = scalar.text[1:-1]
         bare = content if content in field.enum else None
@@ -181,10 +194,19 @@ def _out_of_range(scalar: Scalar, field: FieldType, help: str) -> BadScalar:
 
 def _bad_number(scalar: Scalar) -> BadScalar:
     text = scalar.texts[0]
-    help = None
+    help = "write it in decimal, as in 20, 0.5 or 1e-4"
     if text.isdigit():
-        help = "a number that begins with 0 is octal"
+        help = "a number that begins with 0 is octal: leave out the 0"
     return BadScalar("bad-number", f"`{text}` is no number", help)
+
+
+def _plain_number_help(scalar: Scalar, field: FieldType) -> str | None:
+    """The number that is meant by one in quotes, or by an integer with a point."""
+    number = scalar.text.strip("\"'")
+    if field.kind == "int":
+        number = re.sub(r"\.0*$", "", number)
+    fits = _DECIMAL if field.kind == "int" else _FLOAT
+    return f"write `{field.name}: {number}`" if fits.fullmatch(number) else None
 
 
 def _found(scalar: Scalar) -> str:

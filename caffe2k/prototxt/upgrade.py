@@ -57,7 +57,7 @@ def _upgrade_input(net: Message, diagnostics: Diagnostics) -> None:
     inputs = net.clear("input")
     shapes = net.clear("input_shape")
     dims = net.clear("input_dim")
-    if not _shapes_suffice(inputs, shapes, dims, diagnostics):
+    if not _shapes_suffice(inputs, shapes, dims, net.lost, diagnostics):
         return
     first = inputs[0]
     layer = Message("LayerParameter", first.span, first.comments)
@@ -80,19 +80,29 @@ def _shapes_suffice(
     inputs: Sequence[Entry],
     shapes: Sequence[Entry],
     dims: Sequence[Entry],
+    lost: set[str],
     diagnostics: Diagnostics,
 ) -> bool:
     first, number = inputs[0], len(inputs)
-    if shapes and len(shapes) < number:
-        message = f"{number} inputs take {number} `input_shape`, not {len(shapes)}"
-        diagnostics.error("input-shape", message, shapes[-1].span)
+    if lost & {"input", "input_shape", "input_dim"}:
         return False
-    if dims and not shapes and len(dims) < (needed := _LEGACY_AXES * number):
+    if shapes and len(shapes) < number:
+        lost.add("input")
         diagnostics.error(
             "input-shape",
-            f"{number} inputs take {needed} `input_dim`, not {len(dims)}",
+            f"the net has {number} `input`, but {len(shapes)} `input_shape`",
+            shapes[-1].span,
+            help="write one for each, in the same order",
+        )
+        return False
+    if dims and not shapes and len(dims) < _LEGACY_AXES * number:
+        lost.add("input")
+        diagnostics.error(
+            "input-shape",
+            f"the net has {number} `input`, but {len(dims)} `input_dim`",
             dims[-1].span,
-            help="an `input_shape` takes any number of sizes",
+            help="write four for each (N, C, H, W), or an `input_shape` with any number "
+            "of sizes",
         )
         return False
     if not shapes and not dims and first.span is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from caffe2k.diagnostics import Diagnostics, SourceSpan, did_you_mean
 from caffe2k.schema.layer_types import V0_LAYER_TYPES
@@ -82,6 +82,7 @@ class _Upgrade:
 
     def net(self, net: Message) -> Message:
         result = Message(net.schema, net.span, net.comments, net.closing_comments)
+        result.lost |= net.lost
         for name, entry in net.entries():
             if name in _KEPT_NET_FIELDS:
                 result.add(name, entry)
@@ -121,7 +122,7 @@ class _Upgrade:
                 kept.append(entry)
             for i, bottom in enumerate(connection.entries_of("bottom")):
                 if bottom.value not in writers:
-                    self._unknown_bottom(bottom)
+                    self._unknown_bottom(connection, bottom, writers)
                     continue
                 writer = writers[bottom.value]
                 if writer is not None and _type(writer.value) == "padding":
@@ -130,9 +131,18 @@ class _Upgrade:
                 writers[top.value] = entry
         return kept
 
-    def _unknown_bottom(self, bottom: Entry) -> None:
-        message = f"no layer above has the top `{bottom.value}`"
-        self._diagnostics.error("unknown-bottom", message, bottom.span)
+    def _unknown_bottom(
+        self, connection: Message, bottom: Entry, writers: Iterable[str]
+    ) -> None:
+        connection.lost.add("bottom")
+        layer: Message | None = connection.peek("layer")
+        name = (layer.peek("name") if layer is not None else None) or ""
+        self._diagnostics.error(
+            "unknown-bottom",
+            f"layer `{name}` reads `{bottom.value}`, which no layer before it writes",
+            bottom.span,
+            help=did_you_mean(bottom.value, writers),
+        )
 
     def _merge(self, connection: Message, bottom_index: int, padding: Message) -> None:
         bottoms = connection.entries_of("bottom")
@@ -144,6 +154,7 @@ class _Upgrade:
             or len(blobs) != 1
             or len(padding.entries_of("top")) != 1
         ):
+            connection.lost.add("bottom")
             self._diagnostics.error(
                 "padding-layer",
                 "a padding layer has one bottom and one top, for one `conv` or `pool`",
@@ -164,6 +175,7 @@ class _Upgrade:
         comments = entry.comments
         closing = connection.closing_comments
         result = Message(connection.schema, connection.span)
+        result.lost |= connection.lost
         for name, inner in connection.entries():
             if name in ("bottom", "top"):
                 result.add(name, inner)
@@ -178,6 +190,7 @@ class _Upgrade:
 
     def _settings(self, layer: Message, result: Message) -> None:
         type = layer.peek("type") or ""
+        result.lost |= layer.lost
         for name, entry in layer.entries():
             if name in _KEPT_FIELDS:
                 result.add(name, entry)
@@ -191,18 +204,20 @@ class _Upgrade:
             elif name in _MOVES and type in _MOVES[name][1]:
                 new_name, owners = _MOVES[name]
                 result.child(owners[type], entry.span).set(new_name, entry)
-            else:
+            elif type in V0_LAYER_TYPES:
                 self._ignored(name, f"of a `{type}` layer", entry.span)
 
     def _set_type(self, type: str, entry: Entry, result: Message) -> None:
         if type in V0_LAYER_TYPES:
             result.set("type", Entry(V0_LAYER_TYPES[type], entry.span))
             return
+        result.lost.add("type")
         self._diagnostics.error(
             "unknown-layer-type",
             f"a V0 layer can't be of type `{type}`",
             entry.span,
-            help=did_you_mean(type, V0_LAYER_TYPES),
+            help=did_you_mean(type, V0_LAYER_TYPES)
+            or f"it is one of {', '.join(V0_LAYER_TYPES)}",
         )
 
 

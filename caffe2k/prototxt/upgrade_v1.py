@@ -50,6 +50,7 @@ def upgrade_v1(net: Message, diagnostics: Diagnostics) -> Message:
         )
         return net
     result = Message(net.schema, net.span, net.comments, net.closing_comments)
+    result.lost |= net.lost
     for name, entry in net.entries():
         if name == "layers":
             result.add("layer", _layer(entry))
@@ -64,6 +65,7 @@ def _layer(old: Entry) -> Entry:
     result = Message(
         "LayerParameter", layer.span, layer.comments, layer.closing_comments
     )
+    result.lost |= {"param" if name in _PARAM_FIELDS else name for name in layer.lost}
     for name, entry in layer.entries():
         if name == "type":
             result.set("type", entry.with_value(V1_LAYER_TYPES[entry.value]))

@@ -135,7 +135,7 @@ class _Recurrent(keras.layers.Layer):
     def reset_state(self):
         """Puts the carried state of every use, in training and inference, to 0."""
         for variable in self._carried.variables:
-            variable.assign(ops.zeros_like(variable))
+            variable.assign(ops.zeros(variable.shape, dtype=variable.dtype))
 
     def call(self, inputs, use=0, training=None):
         x, cont, *others = inputs
@@ -190,7 +190,8 @@ class _Recurrent(keras.layers.Layer):
         return hidden
 
     def _recall(self, variable, streams):
-        state = ops.cast(variable, self.compute_dtype)
+        # A copy, as PyTorch changes the variable in place before the backward pass.
+        state = ops.cast(ops.copy(variable), self.compute_dtype)
         if variable.shape[0] == streams:
             return state
         more = ops.zeros((streams, self.units), dtype=state.dtype)

@@ -18,7 +18,7 @@ class DataFiles:
 
     Relative names are looked up in `root`, the folder that the net is trained from.
     Data that is missing or can't be read is a warning at the place that names it,
-    because a net can be translated without its data. What Caffe refuses is an error.
+    because a net can be translated without its data.
     """
 
     def __init__(self, root: Path, diagnostics: Diagnostics) -> None:
@@ -29,6 +29,7 @@ class DataFiles:
         """The shapes of the layer's tops, batch included, in Caffe's axis order.
 
         None where the layer is of another type, and where no shape can be read.
+        Raises SourceError for what Caffe refuses.
         Caffe: data_layer.cpp and image_data_layer.cpp, DataLayerSetUp;
         hdf5_data_layer.cpp, LayerSetUp.
         """
@@ -39,10 +40,14 @@ class DataFiles:
         try:
             shapes = probe(layer, param, self._root)
         except SourceError as error:
-            span = error.span or param.span_of("source")
-            d = self._diagnostics
-            report = d.error if error.refused else d.warning
-            report(error.code, error.message, span, help=error.help)
+            error.span = error.span or param.span_of("source")
+            if error.refused:
+                raise
+            top = layer.tops[0].name
+            help = error.help or (
+                f"put it there, or give the shape with --input-shape {top}=N,C,H,W"
+            )
+            self._diagnostics.warning(error.code, error.message, error.span, help=help)
             return None
         batch_size: int = param.batch_size
         return tuple((batch_size, *shape) for shape in shapes[: len(layer.tops)])
@@ -80,5 +85,6 @@ def _cropped(shape: tuple[int, int, int], transform: Message) -> Shape:
             f"crop_size {crop} is larger than the first image, {height} x {width}",
             refused=True,
             span=transform.span_of("crop_size"),
+            help=f"it is at most {min(height, width)}",
         )
     return (channels, crop or height, crop or width)

@@ -51,6 +51,7 @@ def datum_shape(record: bytes, source: str, transform: Message) -> tuple[int, in
             "force_color and force_gray exclude each other",
             refused=True,
             span=transform.span_of("force_gray"),
+            help="keep one of them",
         )
     forced = transform.force_color or transform.force_gray
     return decoded_shape(datum.data, source, transform.force_color if forced else None)

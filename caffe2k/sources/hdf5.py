@@ -22,7 +22,10 @@ def dataset_shapes(root: Path, source: str, tops: Sequence[str]) -> list[Shape]:
     names = listing.read_bytes().split()
     if not names:
         raise SourceError(
-            "data-refused", f"`{source}` lists no HDF5 files", refused=True
+            "data-refused",
+            f"`{source}` lists no HDF5 files",
+            refused=True,
+            help="write the name of a file on each line",
         )
     name = os.fsdecode(names[0])
     if not os.path.isfile(root / name):
@@ -38,6 +41,7 @@ def dataset_shapes(root: Path, source: str, tops: Sequence[str]) -> list[Shape]:
             "data-refused",
             f"the data sets of `{name}` have different numbers of rows",
             refused=True,
+            help="give every data set one row for each sample",
         )
     return [shape[1:] for shape in shapes]
 
@@ -49,5 +53,6 @@ def _dataset_shape(dataset: Any, top: str, name: str, h5py: Any) -> Shape:
             "data-refused",
             f"`{name}` has no array of numbers called `{top}`",
             refused=True,
+            help="name the tops of the layer as the data sets are named",
         )
     return tuple(dataset.shape)

@@ -21,6 +21,7 @@ def listed_image_shape(root: Path, param: Message) -> tuple[int, int, int]:
             "new_height and new_width must be set together",
             refused=True,
             span=param.span_of("new_height" if size[0] else "new_width"),
+            help=f"add {'new_width' if size[0] else 'new_height'}",
         )
     if all(size):
         return (3 if param.is_color else 1, *size)

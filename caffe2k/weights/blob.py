@@ -61,6 +61,7 @@ class Blob:
                 "blob-count",
                 f"a blob of shape {self.shape} needs {self.count} values, "
                 f"its file holds {self.stored}",
+                help="the file is damaged; fetch it again",
             )
         return self.load().reshape(self.shape)
 

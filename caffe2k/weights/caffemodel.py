@@ -137,6 +137,7 @@ def _read_net(path: Path, buffer: memoryview, top: Sequence[wire.Field]) -> Caff
         raise WeightsError(
             "caffemodel-mixed-layers",
             f"`{path}` has both `layer` and `layers` fields, which Caffe refuses",
+            help="save it anew with one version of Caffe",
         )
     if not current and not old:
         raise WeightsError(

@@ -55,7 +55,9 @@ def write_legacy_h5(
     except OSError as error:
         reason = error.strerror or error
         raise WeightsError(
-            "output-unwritable", f"can't write `{path}`: {reason}"
+            "output-unwritable",
+            f"can't write `{path}`: {reason}",
+            help="its folder must exist, and be yours to write to",
         ) from None
     finally:
         temporary.unlink(missing_ok=True)

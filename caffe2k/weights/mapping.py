@@ -32,18 +32,32 @@ def map_file(path: Path) -> memoryview:
     a Git LFS pointer, a web page, text, compressed.
     """
     if path.exists() and not path.is_file():
-        raise WeightsError("file-unreadable", f"can't read `{path}`: not a file")
+        raise WeightsError(
+            "file-unreadable",
+            f"can't read `{path}`: not a file",
+            help="give the path of the file itself",
+        )
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
-                raise WeightsError("file-empty", f"`{path}` is empty")
+                raise WeightsError(
+                    "file-empty",
+                    f"`{path}` is empty",
+                    help="the download or copy failed; fetch it again",
+                )
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
-        raise WeightsError("file-missing", f"there is no file `{path}`") from None
+        raise WeightsError(
+            "file-missing",
+            f"there is no file `{path}`",
+            help="a relative path starts in the working directory",
+        ) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise WeightsError(
-            "file-unreadable", f"can't read `{path}`: {reason}"
+            "file-unreadable",
+            f"can't read `{path}`: {reason}",
+            help="check its permissions",
         ) from None
     _refuse_foreign(path, mapped[:_HEAD_BYTES])
     return memoryview(mapped)

@@ -21,7 +21,9 @@ def load_mean(path: Path) -> FloatArray:
         mean = mean[0]
     if mean.ndim != 3:
         raise WeightsError(
-            "mean-shape", f"`{path.name}` holds a blob of shape {mean.shape}, no image"
+            "mean-shape",
+            f"`{path.name}` holds a blob of shape {mean.shape}, no image",
+            help="a mean file is what Caffe's compute_image_mean writes: (1, C, H, W)",
         )
     return mean
 

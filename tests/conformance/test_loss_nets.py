@@ -120,7 +120,8 @@ def test_accuracy_of_labels_of_any_shape(
     rows = np.moveaxis(inputs["x"], axis, -1).reshape(-1, shape[axis])
     wanted = inputs["y"].reshape(-1).astype(int)
     valid = wanted != 9
-    better = [(row >= row[k]).sum() for row, k in zip(rows[valid], wanted[valid])]
+    pairs = zip(rows[valid], wanted[valid], strict=True)
+    better = [(row >= row[k]).sum() for row, k in pairs]
     found = passes(tmp_path, inputs, op("Accuracy", "x y", settings), form)
     assert error(found.out["out"], np.mean(np.asarray(better) <= 2)) <= 1e-6
 

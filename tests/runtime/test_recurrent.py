@@ -184,32 +184,22 @@ def functional(size, **kwargs):
 def test_fit_and_predict_carry_the_state(check):
     """On batches of another number of streams in training and in testing."""
     model = functional(None, streams=3)
-    model.compile(keras.optimizers.SGD(0.0), "mse")
     lstm, dense = model.get_layer("lstm"), model.get_layer("ip")
-    lstm.set_weights([normal(*w.shape) for w in lstm.weights])
-    rule = LSTMRule(*blobs_of(lstm))
+    for layer in (lstm, dense):
+        layer.set_weights([normal(*w.shape) for w in layer.weights])
+    rule, (kernel, bias) = LSTMRule(*blobs_of(lstm)), dense.get_weights()
 
     def batches(streams):
-        return [
-            ([normal(2, streams, 5), np.ones((2, streams), "float32")], None)
-            for _ in range(3)
-        ]
-
-    train, test = batches(3), batches(2)
-
-    def outputs(data):
-        state, found = None, []
-        for (x, cont), _ in data:
+        cont, state = np.ones((2, streams), "float32"), None
+        for _ in range(3):
+            x = normal(2, streams, 5)
             hidden, *state = rule.forward(x, cont, state=state)
-            found.append(hidden @ dense.get_weights()[0] + dense.get_weights()[1])
-        return found
+            yield {"x": x, "cont": cont}, (hidden @ kernel + bias).astype("float32")
 
-    wanted = [(x, y) for (x, _), y in zip(train, outputs(train), strict=True)]
-    history = model.fit(
-        (b for b in wanted), steps_per_epoch=3, shuffle=False, verbose=0
-    )
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    history = model.fit(batches(3), steps_per_epoch=3, shuffle=False, verbose=0)
     assert history.history["loss"][0] < 1e-10
-    for (x, _), expected in zip(test, outputs(test), strict=True):
+    for x, expected in batches(2):
         check(model.predict_on_batch(x), expected)
 
 

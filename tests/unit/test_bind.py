@@ -119,19 +119,28 @@ INT32 = "it goes from -2147483648 to 2147483647"
     [
         (
             "max_iter: 5.0",
-            "11 wrong-type: `max_iter` takes an integer, not the fraction 5.0",
+            "11 wrong-type: `max_iter` takes an integer, not the fraction 5.0 | write `max_iter: 5`",
         ),
         (
             "max_iter: 5f",
-            "11 wrong-type: `max_iter` takes an integer, not the fraction 5f",
+            "11 wrong-type: `max_iter` takes an integer, not the fraction 5f | for example: `max_iter: 1`",
         ),
-        ("max_iter: a", "11 wrong-type: `max_iter` takes an integer, not the name `a`"),
+        (
+            "max_iter: a",
+            "11 wrong-type: `max_iter` takes an integer, not the name `a` | for example: `max_iter: 1`",
+        ),
         (
             "max_iter: '5'",
-            "11 wrong-type: `max_iter` takes an integer, not the string `'5'`",
+            "11 wrong-type: `max_iter` takes an integer, not the string `'5'` | write `max_iter: 5`",
         ),
-        ("max_iter: { }", "11 wrong-type: `max_iter` takes an integer, not a message"),
-        ("max_iter: [1]", "11 wrong-type: `max_iter` takes one value, not a list"),
+        (
+            "max_iter: { }",
+            "11 wrong-type: `max_iter` takes an integer, not a message | for example: `max_iter: 1`",
+        ),
+        (
+            "max_iter: [1]",
+            "11 wrong-type: `max_iter` takes one value, not a list | write `max_iter: ...` with one of them",
+        ),
         (
             "max_iter: 2147483648",
             f"11 out-of-range: 2147483648 is out of range for `max_iter` | {INT32}",
@@ -140,16 +149,34 @@ INT32 = "it goes from -2147483648 to 2147483647"
             "max_iter: -2147483649",
             f"11 out-of-range: -2147483649 is out of range for `max_iter` | {INT32}",
         ),
-        ("max_iter: 0x", "11 bad-number: `0x` is no number"),
-        ("max_iter: 5a", "11 bad-number: `5a` is no number"),
+        (
+            "max_iter: 0x",
+            "11 bad-number: `0x` is no number | write it in decimal, as in 20, 0.5 or 1e-4",
+        ),
+        (
+            "max_iter: 5a",
+            "11 bad-number: `5a` is no number | write it in decimal, as in 20, 0.5 or 1e-4",
+        ),
         (
             "max_iter: 09",
-            "11 bad-number: `09` is no number | a number that begins with 0 is octal",
+            "11 bad-number: `09` is no number | a number that begins with 0 is octal: leave out the 0",
         ),
-        ("base_lr: 1.2.3", "10 bad-number: `1.2.3` is no number"),
-        ("base_lr: 1e", "10 bad-number: `1e` is no number"),
-        ("base_lr: 01.5", "10 bad-number: `01.5` is no number"),
-        ("base_lr: 1e5x", "10 bad-number: `1e5x` is no number"),
+        (
+            "base_lr: 1.2.3",
+            "10 bad-number: `1.2.3` is no number | write it in decimal, as in 20, 0.5 or 1e-4",
+        ),
+        (
+            "base_lr: 1e",
+            "10 bad-number: `1e` is no number | write it in decimal, as in 20, 0.5 or 1e-4",
+        ),
+        (
+            "base_lr: 01.5",
+            "10 bad-number: `01.5` is no number | write it in decimal, as in 20, 0.5 or 1e-4",
+        ),
+        (
+            "base_lr: 1e5x",
+            "10 bad-number: `1e5x` is no number | write it in decimal, as in 20, 0.5 or 1e-4",
+        ),
         (
             "base_lr: 0x10",
             "10 wrong-type: `base_lr` takes a number, not the octal or hexadecimal `0x10` | write it in decimal",
@@ -158,14 +185,17 @@ INT32 = "it goes from -2147483648 to 2147483647"
             "base_lr: 010",
             "10 wrong-type: `base_lr` takes a number, not the octal or hexadecimal `010` | write it in decimal",
         ),
-        ("base_lr: one", "10 wrong-type: `base_lr` takes a number, not the name `one`"),
+        (
+            "base_lr: one",
+            "10 wrong-type: `base_lr` takes a number, not the name `one` | for example: `base_lr: 0.1`",
+        ),
         (
             "base_lr: '0.1'",
-            "10 wrong-type: `base_lr` takes a number, not the string `'0.1'`",
+            "10 wrong-type: `base_lr` takes a number, not the string `'0.1'` | write `base_lr: 0.1`",
         ),
         (
             "debug_info: yes",
-            "13 wrong-type: `debug_info` takes `true` or `false`, not the name `yes`",
+            "13 wrong-type: `debug_info` takes `true` or `false`, not the name `yes` | for example: `debug_info: true`",
         ),
         (
             "debug_info: TRUE",
@@ -177,11 +207,11 @@ INT32 = "it goes from -2147483648 to 2147483647"
         ),
         (
             "debug_info: 2",
-            "13 wrong-type: `debug_info` takes `true` or `false`, not the number 2",
+            "13 wrong-type: `debug_info` takes `true` or `false`, not the number 2 | for example: `debug_info: true`",
         ),
         (
             "debug_info: -1",
-            "13 wrong-type: `debug_info` takes `true` or `false`, not the number -1",
+            "13 wrong-type: `debug_info` takes `true` or `false`, not the number -1 | for example: `debug_info: true`",
         ),
         (
             "solver_mode: cpu",
@@ -197,7 +227,7 @@ INT32 = "it goes from -2147483648 to 2147483647"
         ),
         (
             "solver_mode: 1.0",
-            "14 wrong-type: `solver_mode` takes a name without quotes, not the fraction 1.0",
+            "14 wrong-type: `solver_mode` takes a name without quotes, not the fraction 1.0 | it is one of CPU, GPU",
         ),
         (
             "solver_mode: 'CPU'",
@@ -255,7 +285,10 @@ INT32 = "it goes from -2147483648 to 2147483647"
             "momentun: 1",
             "1 unknown-field: a solver has no field `momentun` | did you mean `momentum`?",
         ),
-        ("qqq: 1", "1 unknown-field: a solver has no field `qqq`"),
+        (
+            "qqq: 1",
+            "1 unknown-field: a solver has no field `qqq` | remove it, if nothing that Caffe knows is meant",
+        ),
     ],
 )
 def test_each_error(text: str, expected: str) -> None:
@@ -310,11 +343,11 @@ def test_each_error(text: str, expected: str) -> None:
         ),
         (
             "base_lr: 1 layer { }",
-            "1 unknown-field: a net has no field `base_lr`",
+            "1 unknown-field: a net has no field `base_lr` | remove it, if nothing that Caffe knows is meant",
         ),
         (
             "layer { clip_param { min: 0 } }",
-            "9 missing-field: `clip_param` needs the field `max`",
+            "9 missing-field: `clip_param` needs the field `max` | write `max: ...` in it",
         ),
     ],
 )
@@ -335,7 +368,9 @@ def test_lists_and_repetition_mix() -> None:
 
 def test_a_bad_item_leaves_the_others() -> None:
     message, found = bound("stepvalue: [1, x, 3]")
-    assert found == ["16 wrong-type: `stepvalue` takes an integer, not the name `x`"]
+    assert found == [
+        "16 wrong-type: `stepvalue` takes an integer, not the name `x` | for example: `stepvalue: 1`"
+    ]
     assert message.stepvalue == [1, 3]
 
 

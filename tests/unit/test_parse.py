@@ -168,7 +168,12 @@ NO_VALUE = "has no value | write `name: ...` or `name { ... }`"
         ("name:\nlayer { }", [f"1:1 syntax: `name` {NO_VALUE}"]),
         ("name: ;", [f"1:1 syntax: `name` {NO_VALUE}"]),
         ("layer { name: }", [f"1:9 syntax: `name` {NO_VALUE}"]),
-        ('name: - "a"', ['1:9 syntax: expected a number after `-`, found `"a"`']),
+        (
+            'name: - "a"',
+            [
+                '1:9 syntax: expected a number after `-`, found `"a"` | write the number right behind the `-`'
+            ],
+        ),
         ('name "a"', ['1:6 syntax: expected `:` after `name` | write `name: "a"`']),
         (
             "force_backward true",
@@ -181,10 +186,15 @@ NO_VALUE = "has no value | write `name: ...` or `name { ... }`"
         ),
         (
             "input_dim: 1b:2",
-            ["1:14 syntax: unexpected `:` after the value of `input_dim`"],
+            [
+                "1:14 syntax: unexpected `:` after the value of `input_dim` | one value ends a field: remove this, or write another field"
+            ],
         ),
-        ('name = "a"', ["1:6 syntax: expected `:` after `name`, found `=`"]),
-        ('name:: "a"', ["1:6 syntax: one `:` is enough"]),
+        (
+            'name = "a"',
+            ["1:6 syntax: expected `:` after `name`, found `=` | write `name: ...`"],
+        ),
+        ('name:: "a"', ["1:6 syntax: one `:` is enough | remove this one"]),
         (
             'name: "a',
             ['1:7 syntax: a string is not closed | end it with `"` on the same line'],
@@ -199,13 +209,48 @@ NO_VALUE = "has no value | write `name: ...` or `name { ... }`"
                 '1:7 syntax: a string is not closed | end it with `"` on the same line',
             ],
         ),
-        ('name: "a" 5', ["1:11 syntax: unexpected `5` after the value of `name`"]),
-        ('name: "a";;', ["1:11 syntax: expected the name of a field, found `;`"]),
-        ('; name: "a"', ["1:1 syntax: expected the name of a field, found `;`"]),
-        ('5: "a"', ["1:1 syntax: expected the name of a field, found `5`"]),
-        ('"name": "a"', ['1:1 syntax: expected the name of a field, found `"name"`']),
-        ('[ext.name]: "a"', ["1:1 syntax: expected the name of a field, found `[`"]),
-        ("{ }", ["1:1 syntax: expected the name of a field, found `{`"]),
+        (
+            'name: "a" 5',
+            [
+                "1:11 syntax: unexpected `5` after the value of `name` | one value ends a field: remove this, or write another field"
+            ],
+        ),
+        (
+            'name: "a";;',
+            [
+                "1:11 syntax: expected the name of a field, found `;` | a field is written `name: value` or `name { ... }`"
+            ],
+        ),
+        (
+            '; name: "a"',
+            [
+                "1:1 syntax: expected the name of a field, found `;` | a field is written `name: value` or `name { ... }`"
+            ],
+        ),
+        (
+            '5: "a"',
+            [
+                "1:1 syntax: expected the name of a field, found `5` | a field is written `name: value` or `name { ... }`"
+            ],
+        ),
+        (
+            '"name": "a"',
+            [
+                '1:1 syntax: expected the name of a field, found `"name"` | a field is written `name: value` or `name { ... }`'
+            ],
+        ),
+        (
+            '[ext.name]: "a"',
+            [
+                "1:1 syntax: expected the name of a field, found `[` | a field is written `name: value` or `name { ... }`"
+            ],
+        ),
+        (
+            "{ }",
+            [
+                "1:1 syntax: expected the name of a field, found `{` | a field is written `name: value` or `name { ... }`"
+            ],
+        ),
         (
             "name: a.b",
             ['1:8 syntax: unexpected `.` | put text in quotes: `name: "..."`'],
@@ -218,12 +263,17 @@ NO_VALUE = "has no value | write `name: ...` or `name { ... }`"
             "name: +5",
             ['1:7 syntax: unexpected `+` | put text in quotes: `name: "..."`'],
         ),
-        ("name @", ["1:6 syntax: unexpected `@`"]),
-        ("@ name: 'a'", ["1:1 syntax: unexpected `@`"]),
-        ("// name: 'a'", ["1:1 syntax: a comment begins with `#`"]),
+        ("name @", ["1:6 syntax: unexpected `@` | write `name: ...`"]),
+        (
+            "@ name: 'a'",
+            [
+                "1:1 syntax: unexpected `@` | a field is written `name: value` or `name { ... }`"
+            ],
+        ),
+        ("// name: 'a'", ["1:1 syntax: a comment begins with `#` | write `#` instead"]),
         (
             "/* name: 'a'\n layer { */ name: 'b'",
-            ["1:1 syntax: a comment begins with `#`"],
+            ["1:1 syntax: a comment begins with `#` | write `#` instead"],
         ),
         (
             "name: \N{LEFT DOUBLE QUOTATION MARK}a\N{RIGHT DOUBLE QUOTATION MARK}",
@@ -237,10 +287,30 @@ NO_VALUE = "has no value | write `name: ...` or `name { ... }`"
                 '1:6 syntax: unexpected U+00A0 (NO-BREAK SPACE) | put text in quotes: `name: "..."`'
             ],
         ),
-        ("\x00name: 'a'", ["1:1 syntax: unexpected U+0000 (a control character)"]),
-        ("input: ['a' 'b', ]", ["1:18 syntax: expected a value before `]`"]),
-        ("input: [, 'a']", ["1:9 syntax: expected a value before `,`"]),
-        ("input_dim: [1 2]", ["1:15 syntax: expected `,` or `]`, found `2`"]),
+        (
+            "\x00name: 'a'",
+            [
+                "1:1 syntax: unexpected U+0000 (a control character) | a field is written `name: value` or `name { ... }`"
+            ],
+        ),
+        (
+            "input: ['a' 'b', ]",
+            [
+                "1:18 syntax: expected a value before `]` | the values of a list stand between `,`"
+            ],
+        ),
+        (
+            "input: [, 'a']",
+            [
+                "1:9 syntax: expected a value before `,` | the values of a list stand between `,`"
+            ],
+        ),
+        (
+            "input_dim: [1 2]",
+            [
+                "1:15 syntax: expected `,` or `]`, found `2` | the values of a list stand between `,`"
+            ],
+        ),
         (
             "input_dim: [1; 2]",
             [

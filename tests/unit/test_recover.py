@@ -58,7 +58,7 @@ layer { name: "\\q" relu_param: 5 include { phase: "TRAIN" } }
 def test_one_run_finds_every_mistake_in_order() -> None:
     assert mistakes(BROKEN) == [
         "2:7 syntax: the `{` of `layer` is never closed | add a `}` before line 14",
-        '8:17 wrong-type: `num_output` takes an integer, not the string `"twenty"`',
+        '8:17 wrong-type: `num_output` takes an integer, not the string `"twenty"` | for example: `num_output: 1`',
         (
             "9:5 unknown-field: `convolution_param` has no field `kernal_size` | "
             "did you mean `kernel_size`?"
@@ -91,10 +91,10 @@ def test_one_run_finds_every_mistake_in_order() -> None:
             "25:3 unknown-field: `layer` has no field `num_output` | "
             "it is a field of `inner_product_param`"
         ),
-        "26:37 bad-number: `08` is no number | a number that begins with 0 is octal",
-        "26:50 syntax: expected `:` after `bias_term`, found `=`",
-        "26:52 wrong-type: `bias_term` takes `true` or `false`, not the name `yes`",
-        "28:1 syntax: a comment begins with `#`",
+        "26:37 bad-number: `08` is no number | a number that begins with 0 is octal: leave out the 0",
+        "26:50 syntax: expected `:` after `bias_term`, found `=` | write `bias_term: ...`",
+        "26:52 wrong-type: `bias_term` takes `true` or `false`, not the name `yes` | for example: `bias_term: true`",
+        "28:1 syntax: a comment begins with `#` | write `#` instead",
         (
             "29:16 bad-string: `\\q` is no escape sequence | "
             "a backslash itself is written `\\\\`"

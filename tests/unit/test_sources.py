@@ -15,6 +15,7 @@ from caffe2k.ir.net import Blob, Layer
 from caffe2k.schema import caffe_pb2
 from caffe2k.schema.message import Entry, Message
 from caffe2k.sources import DataFiles
+from caffe2k.sources.errors import SourceError
 
 TEXT = SourceFile("net.prototxt", "source crop_size new_height force_gray")
 
@@ -60,7 +61,11 @@ def probe(tmp_path):
 
     def run(layer):
         diagnostics = Diagnostics()
-        shapes = DataFiles(tmp_path, diagnostics).of(layer)
+        try:
+            shapes = DataFiles(tmp_path, diagnostics).of(layer)
+        except SourceError as e:
+            shapes = None
+            diagnostics.error(e.code, e.message, e.span, help=e.help)
         found = list(diagnostics)
         for diagnostic in found:
             assert str(tmp_path) not in diagnostic.render()

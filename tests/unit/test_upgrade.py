@@ -303,7 +303,7 @@ def test_v0_padding_goes_to_pooling_and_replaces_its_own() -> None:
         ),
         (
             'layers { layer { type: "convolution" } }',
-            "E 1:18 unknown-layer-type: a V0 layer can't be of type `convolution`",
+            "E 1:18 unknown-layer-type: a V0 layer can't be of type `convolution` | it is one of accuracy, bnll, concat, conv, data, dropout, euclidean_loss, flatten, hdf5_data, hdf5_output, im2col, images, infogain_loss, innerproduct, lrn, multinomial_logistic_loss, pool, relu, sigmoid, softmax, softmax_loss, split, tanh, window_data",
         ),
         (
             'layers { layer { type: "pooling" } }',
@@ -314,7 +314,7 @@ def test_v0_padding_goes_to_pooling_and_replaces_its_own() -> None:
         ),
         (
             'layers { layer { type: "relu" } bottom: "x" }',
-            "E 1:33 unknown-bottom: no layer above has the top `x`",
+            "E 1:33 unknown-bottom: layer `` reads `x`, which no layer before it writes",
         ),
         (
             'layers { layer { type: "relu" } } layers { type: RELU }',
@@ -573,7 +573,7 @@ def test_inputs_come_first_also_in_old_nets() -> None:
         ),
         (
             'input: ["a", "b"] input_shape { dim: 1 }',
-            "E 1:19 input-shape: 2 inputs take 2 `input_shape`, not 1",
+            "E 1:19 input-shape: the net has 2 `input`, but 1 `input_shape` | write one for each, in the same order",
         ),
     ],
 )
