@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from caffe2k.ops import find_op
 from caffe2k.translation import Translation, translate
 from caffe2k.weights.port import to_caffe
 from tests.conformance.emitted import imported
@@ -79,10 +80,24 @@ def _by_top(translation: Translation, outputs: dict[str, float]) -> dict[str, fl
             found[term.top] = outputs["loss"] / term.weight
         else:
             found[term.top] = outputs[f"{term.output}_loss"]
+    endpoints = _endpoint_losses(translation)
+    if len(endpoints) == 1 and not program.losses:
+        found[endpoints[0]] = outputs["loss"]
     for metric in program.metrics:
         name = dict(metric.call.kwargs).get("name", "accuracy")
         found[metric.top] = outputs[name if single else f"{metric.output}_{name}"]
     return found
+
+
+def _endpoint_losses(translation: Translation) -> list[str]:
+    """The tops of losses inside the model, whose sum Keras calls `loss`."""
+    outside = {term.top for term in translation.net.whole.program.losses}
+    return [
+        layer.tops[0].name
+        for layer in translation.net.net.layers
+        if (op := find_op(layer.type)) is not None and op.is_loss
+        if layer.tops[0].name not in outside
+    ]
 
 
 def _record_iterations(
