@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,35 @@ def test_tree_is_clean(name: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     for script in folder.rglob("*.py"):
         compile(script.read_text(encoding="utf-8"), script.name, "exec")
+
+
+_BUILD_ALL = """
+import sys
+for folder in sys.argv[1:]:
+    sys.path.insert(0, folder)
+    import model
+    assert model.build_model().count_params() > 0
+    import train
+    assert train.MAX_ITER > 0
+    sys.path.remove(folder)
+    for name in [n for n in sys.modules if n.partition(".")[0] in NAMES]:
+        del sys.modules[name]
+"""
+
+
+@pytest.mark.slow
+def test_trees_import_and_build_without_a_warning(tmp_path: Path) -> None:
+    folders = []
+    for name in PROJECTS:
+        if PROJECTS[name].endswith("solver.prototxt"):
+            translated(name).write(tmp_path / name)
+            folders.append(str(tmp_path / name))
+    names = {"model", "train", "data", "caffe_runtime"}
+    script = _BUILD_ALL.replace("NAMES", repr(names))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, *folders],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
