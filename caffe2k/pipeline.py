@@ -14,6 +14,7 @@ from caffe2k.ops import find_op
 from caffe2k.ops.data import SourceOp
 from caffe2k.ops.lowering import LoweredNet
 from caffe2k.passes.fuse import fuse_activations
+from caffe2k.passes.in_place import join_in_place
 from caffe2k.passes.lower import lower
 from caffe2k.passes.merge import merge_phases
 from caffe2k.passes.resolve import resolve
@@ -155,6 +156,8 @@ def translate_net(
         (net,) = nets.values()
     net = share_params(net, diagnostics)
     warn_of_shared_recurrence(net, diagnostics)
+    if Phase.TRAIN in net.phases or message.force_backward:
+        net = join_in_place(net, diagnostics)
     net = fuse_activations(net)
     whole = lower(net, DataFormat(options.data_format), diagnostics, root)
     return TranslatedNet(message, nets, whole)

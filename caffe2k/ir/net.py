@@ -51,7 +51,8 @@ class Layer:
     """One layer; its typed message keeps all that the prototxt said.
 
     `index` is its place in the file: the one name that is certainly unique.
-    `test_message` is set where TRAIN and TEST each have a version of their own.
+    `test_message` is set where TRAIN and TEST each have a version of their own. `run`
+    holds the layers that one Keras layer stands for, where in-place layers were joined.
     """
 
     index: int
@@ -64,6 +65,7 @@ class Layer:
     phases: frozenset[Phase] = BOTH_PHASES
     test_message: Message | None = None
     comments: tuple[str, ...] = ()
+    run: tuple[Layer, ...] = ()
 
     @property
     def span(self) -> SourceSpan | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from caffe2k.diagnostics import SourceSpan
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
@@ -51,6 +52,16 @@ class OpError(Exception):
                 break
             message = entry.value
         return span
+
+
+class BackwardReads(Enum):
+    """What a layer's gradient depends on that an in-place layer behind it overwrites."""
+
+    NOTHING = 0
+    SIGN = 1
+    VALUE = 2
+    GRADIENT = 3
+    """In place, it even overwrites the gradient that comes in."""
 
 
 class DataShapes(Protocol):
@@ -120,6 +131,9 @@ class LayerOp:
     phase_dependent: ClassVar[tuple[str, ...]] = ()
     """Fields that may differ between a TRAIN and a TEST version of the same layer."""
 
+    keeps_sign: ClassVar[bool] = False
+    """Whether a value that is not above 0 stays so, and one that is stays above 0."""
+
     takes_activation: ClassVar[bool] = False
     """Whether its Keras layer has an `activation` argument."""
 
@@ -129,6 +143,15 @@ class LayerOp:
     @property
     def activation(self) -> str | None:
         """The Keras activation that says the same, if the layer is one."""
+        return None
+
+    @property
+    def backward_reads(self) -> BackwardReads:
+        """What Caffe's Backward looks at of the blob that the layer writes."""
+        return BackwardReads.NOTHING
+
+    def in_place_step(self) -> tuple[str, dict[str, Any]] | None:
+        """The layer as a step of runtime/in_place.py, if it can be one."""
         return None
 
     @property

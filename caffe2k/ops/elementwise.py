@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import DataShapes, ElementwiseOp, LayoutPlan, OpError, at_least
+from caffe2k.ops.base import (
+    BackwardReads,
+    DataShapes,
+    ElementwiseOp,
+    LayoutPlan,
+    OpError,
+    at_least,
+)
 from caffe2k.ops.fillers import constant, initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -19,11 +26,22 @@ class ReLU(ElementwiseOp):
     """max(x, 0), with a slope below 0 (relu_layer.cpp)."""
 
     keras = "ReLU, caffe_runtime.elementwise.ReLU"
+    keeps_sign = True
 
     @property
     def activation(self) -> str | None:
         slope = self.layer.message.relu_param.negative_slope
         return "relu" if slope == 0 else None
+
+    @property
+    def backward_reads(self) -> BackwardReads:
+        return BackwardReads.SIGN if self.layer.in_place else BackwardReads.NOTHING
+
+    def in_place_step(self) -> tuple[str, dict[str, Argument]] | None:
+        p = self.layer.message.relu_param
+        p.mark_read("engine")
+        slope = p.negative_slope
+        return "ReLU", {"negative_slope": slope} if slope else {}
 
     def lower(self, k: Lowering) -> None:
         p = self.layer.message.relu_param
@@ -38,7 +56,17 @@ class ReLU(ElementwiseOp):
 class ActivationOp(ElementwiseOp):
     """A layer without settings that Keras has as an activation of the same name."""
 
+    backward_reads = BackwardReads.VALUE
+
+    def in_place_step(self) -> tuple[str, dict[str, Argument]] | None:
+        self.mark_engine()
+        return self.layer.type, {}
+
+    def mark_engine(self) -> None:
+        """The engine is how, not what, Caffe computes."""
+
     def lower(self, k: Lowering) -> None:
+        self.mark_engine()
         k.output(k.add(keras_layer("Activation"), self.activation))
 
 
@@ -49,9 +77,8 @@ class Sigmoid(ActivationOp):
     keras = "Activation"
     activation = "sigmoid"
 
-    def lower(self, k: Lowering) -> None:
+    def mark_engine(self) -> None:
         self.layer.message.sigmoid_param.mark_read("engine")
-        super().lower(k)
 
 
 @layer_op("TanH")
@@ -61,9 +88,8 @@ class TanH(ActivationOp):
     keras = "Activation"
     activation = "tanh"
 
-    def lower(self, k: Lowering) -> None:
+    def mark_engine(self) -> None:
         self.layer.message.tanh_param.mark_read("engine")
-        super().lower(k)
 
 
 @layer_op("PReLU")
@@ -130,10 +156,25 @@ class Power(ElementwiseOp):
             offset: dict[str, Argument] = {"offset": p.shift} if p.shift else {}
             k.output(k.add(keras_layer("Rescaling"), p.scale, **offset))
         else:
-            given = {"power": p.power, "scale": p.scale, "shift": p.shift}
-            defaults = {"power": 1, "scale": 1, "shift": 0}
-            settings = {n: v for n, v in given.items() if v != defaults[n]}
-            k.output(k.add(runtime("elementwise", "Power"), **settings))
+            k.output(k.add(runtime("elementwise", "Power"), **self._settings()))
+
+    def _settings(self) -> dict[str, Argument]:
+        p = self.layer.message.power_param
+        given = {"power": p.power, "scale": p.scale, "shift": p.shift}
+        defaults = {"power": 1, "scale": 1, "shift": 0}
+        return {n: v for n, v in given.items() if v != defaults[n]}
+
+    @property
+    def backward_reads(self) -> BackwardReads:
+        p = self.layer.message.power_param
+        if p.power * p.scale == 0 or (p.power, p.scale) == (1, 1):
+            return BackwardReads.NOTHING
+        if self.layer.in_place:
+            return BackwardReads.GRADIENT
+        return BackwardReads.NOTHING if p.power in (1, 2) else BackwardReads.VALUE
+
+    def in_place_step(self) -> tuple[str, dict[str, Argument]] | None:
+        return "Power", self._settings()
 
 
 @layer_op("Dropout")
@@ -142,6 +183,7 @@ class Dropout(ElementwiseOp):
 
     keras = "Dropout"
     identity_in_test = True
+    keeps_sign = True
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         ratio = self.layer.message.dropout_param.dropout_ratio
@@ -160,6 +202,9 @@ class Dropout(ElementwiseOp):
                 keras_layer("Dropout"), self.layer.message.dropout_param.dropout_ratio
             )
         )
+
+    def in_place_step(self) -> tuple[str, dict[str, Argument]] | None:
+        return "Dropout", {"rate": self.layer.message.dropout_param.dropout_ratio}
 
 
 @layer_op("Eltwise")

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.net import Phase, Shape
-from caffe2k.ops.base import DataShapes, ElementwiseOp, OpError, SpatialOp
+from caffe2k.ops.base import (
+    BackwardReads,
+    DataShapes,
+    ElementwiseOp,
+    OpError,
+    SpatialOp,
+)
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.weights.transforms import IDENTITY, reorder_axis
@@ -17,6 +23,7 @@ class LRN(SpatialOp):
     """Local response normalization, across channels or within one (lrn_layer.cpp)."""
 
     keras = "caffe_runtime.normalization.LRN"
+    backward_reads = BackwardReads.VALUE
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         size = self.layer.message.lrn_param.local_size

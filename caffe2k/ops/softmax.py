@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, keras_layer
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import DataShapes
+from caffe2k.ops.base import BackwardReads, DataShapes
 from caffe2k.ops.joining import UnorderedOp
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -18,6 +18,7 @@ class Softmax(UnorderedOp):
     """exp(x), scaled to sum to 1 along `axis` (softmax_layer.cpp)."""
 
     keras = "Softmax"
+    backward_reads = BackwardReads.VALUE
 
     def _axis(self, bottom: Shape) -> int:
         axis = self.layer.message.softmax_param.axis

@@ -59,7 +59,7 @@ def _candidates(net: Net) -> dict[int, Layer]:
 
 def _activation(layer: Layer) -> str | None:
     op = find_op(layer.type)
-    return op(layer).activation if op is not None else None
+    return op(layer).activation if op is not None and not layer.run else None
 
 
 def _sharing_groups(net: Net) -> dict[int, set[int]]:

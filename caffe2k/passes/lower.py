@@ -21,6 +21,7 @@ from caffe2k.ir.layout import DataFormat
 from caffe2k.ir.net import Blob, Layer, Net
 from caffe2k.ops import find_op
 from caffe2k.ops.base import OpError
+from caffe2k.ops.in_place import lower_run
 from caffe2k.ops.lowering import LoweredNet, Lowering
 from caffe2k.passes.layouts import Layouts, choose_layouts
 
@@ -94,6 +95,9 @@ def _lower_layer(whole: LoweredNet, layer: Layer, layouts: Layouts) -> None:
     k = Lowering(
         whole, layer, layouts.reads[layer.index], [layouts.blobs[t] for t in layer.tops]
     )
+    if layer.run:
+        lower_run(k)
+        return
     op.lower(k)
     for top, weight in zip(layer.tops, op.loss_weights, strict=False):
         if weight != 0 and top in whole.tensors:
