@@ -18,7 +18,8 @@ def failure_of_loading(path: Path) -> str:
 def test_files_that_are_no_prototxt(tmp_path: Path) -> None:
     missing = tmp_path / "missing.prototxt"
     assert failure_of_loading(missing) == (
-        f"error[unreadable-file]: can't read `{missing}`: No such file or directory"
+        f"error[unreadable-file]: can't read `{missing}`: No such file or directory\n"
+        "  = help: give the path of a .prototxt"
     )
     assert failure_of_loading(tmp_path) == (
         f"error[unreadable-file]: can't read `{tmp_path}`: Is a directory"

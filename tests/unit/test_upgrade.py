@@ -567,8 +567,9 @@ def test_inputs_come_first_also_in_old_nets() -> None:
         (
             'input: ["a", "b"] input_dim: [1, 2, 3, 4]',
             (
-                "E 1:19 input-shape: 2 inputs take 8 `input_dim`, not 4 | "
-                "an `input_shape` takes any number of sizes"
+                "E 1:19 input-shape: the net has 2 `input`, but 4 `input_dim` | "
+                "write four for each (N, C, H, W), or an `input_shape` with any number "
+                "of sizes"
             ),
         ),
         (

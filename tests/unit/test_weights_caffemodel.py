@@ -243,7 +243,8 @@ def test_a_blob_with_too_few_values_can_not_be_loaded(read: Read) -> None:
     with pytest.raises(WeightsError) as error:
         blob.array()
     assert str(error.value) == (
-        "error[blob-count]: a blob of shape (2, 3) needs 6 values, its file holds 5"
+        "error[blob-count]: a blob of shape (2, 3) needs 6 values, its file holds 5\n"
+        "  = help: the file is damaged; fetch it again"
     )
 
 
@@ -288,7 +289,13 @@ def test_caffes_own_files_agree(name: str) -> None:
 
 
 WRONG_FILES = {
-    "empty": (b"", "error[file-empty]: `FILE` is empty"),
+    "empty": (
+        b"",
+        (
+            "error[file-empty]: `FILE` is empty\n"
+            "  = help: the download or copy failed; fetch it again"
+        ),
+    ),
     "lfs": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
         (
@@ -344,7 +351,8 @@ WRONG_FILES = {
         FORMATS["current"] + FORMATS["V1"],
         (
             "error[caffemodel-mixed-layers]: `FILE` has both `layer` and `layers` fields, "
-            "which Caffe refuses"
+            "which Caffe refuses\n"
+            "  = help: save it anew with one version of Caffe"
         ),
     ),
     "truncated": (
@@ -437,7 +445,10 @@ def test_a_wrong_hdf5_file_is_named_for_what_it_is(given: str, tmp_path: Path) -
 def test_a_file_that_can_not_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as missing:
         read_caffemodel(tmp_path / "x")
-    assert str(missing.value) == f"error[file-missing]: there is no file `{tmp_path}/x`"
+    assert str(missing.value) == (
+        f"error[file-missing]: there is no file `{tmp_path}/x`\n"
+        "  = help: a relative path starts in the working directory"
+    )
     with pytest.raises(WeightsError) as folder:
         read_caffemodel(tmp_path)
     assert (

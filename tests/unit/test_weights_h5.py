@@ -147,7 +147,8 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         write_legacy_h5(tmp_path / "no" / "x.h5", LAYERS)
     assert str(error.value) == (
         f"error[output-unwritable]: can't write `{tmp_path}/no/x.h5`: "
-        "No such file or directory"
+        "No such file or directory\n"
+        "  = help: its folder must exist, and be yours to write to"
     )
 
 
