@@ -22,7 +22,8 @@ def test_files_that_are_no_prototxt(tmp_path: Path) -> None:
         "  = help: give the path of a .prototxt"
     )
     assert failure_of_loading(tmp_path) == (
-        f"error[unreadable-file]: can't read `{tmp_path}`: Is a directory"
+        f"error[unreadable-file]: can't read `{tmp_path}`: Is a directory\n"
+        "  = help: give the path of a .prototxt"
     )
     weights = tmp_path / "net.caffemodel"
     weights.write_bytes(b"\n\x05LeNet\xa2\x06\x10\n\x04data\x12\x04Data\x00\x01\x02")

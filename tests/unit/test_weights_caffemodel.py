@@ -451,9 +451,9 @@ def test_a_file_that_can_not_be_opened_is_an_error(tmp_path: Path) -> None:
     )
     with pytest.raises(WeightsError) as folder:
         read_caffemodel(tmp_path)
-    assert (
-        str(folder.value)
-        == f"error[file-unreadable]: can't read `{tmp_path}`: not a file"
+    assert str(folder.value) == (
+        f"error[file-unreadable]: can't read `{tmp_path}`: not a file\n"
+        "  = help: give the path of the file itself"
     )
 
 
