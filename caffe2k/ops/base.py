@@ -60,8 +60,8 @@ class BackwardReads(Enum):
     NOTHING = 0
     SIGN = 1
     VALUE = 2
-    GRADIENT = 3
-    """In place, it even overwrites the gradient that comes in."""
+    ALWAYS = 3
+    """In place, it has overwritten what it needs itself: its input, or the gradient."""
 
 
 class DataShapes(Protocol):
@@ -130,6 +130,9 @@ class LayerOp:
 
     phase_dependent: ClassVar[tuple[str, ...]] = ()
     """Fields that may differ between a TRAIN and a TEST version of the same layer."""
+
+    works_in_place: ClassVar[bool] = True
+    """Whether its top may be its bottom; where not, its LayerSetUp says so."""
 
     keeps_sign: ClassVar[bool] = False
     """Whether a value that is not above 0 stays so, and one that is stays above 0."""

@@ -170,7 +170,7 @@ class Power(ElementwiseOp):
         if p.power * p.scale == 0 or (p.power, p.scale) == (1, 1):
             return BackwardReads.NOTHING
         if self.layer.in_place:
-            return BackwardReads.GRADIENT
+            return BackwardReads.ALWAYS
         return BackwardReads.NOTHING if p.power in (1, 2) else BackwardReads.VALUE
 
     def in_place_step(self) -> tuple[str, dict[str, Argument]] | None:

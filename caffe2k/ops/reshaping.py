@@ -70,6 +70,8 @@ class ReshapingOp(LayerOp):
     the order of the Keras tensor, and axes of size 1 may come and go in any layout.
     """
 
+    works_in_place = False
+
     def layouts(
         self,
         given: Sequence[Layout],

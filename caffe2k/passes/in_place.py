@@ -83,7 +83,7 @@ def _first_affected(ops: list[LayerOp]) -> int | None:
         after = ops[index + 1 :]
         reads = op.backward_reads
         if (
-            reads is BackwardReads.GRADIENT
+            reads is BackwardReads.ALWAYS
             or (reads is BackwardReads.VALUE and after)
             or (reads is BackwardReads.SIGN and not all(o.keeps_sign for o in after))
         ):

@@ -53,6 +53,7 @@ def resolve(
             continue
         bottoms = tuple(newest[name] for name in message.bottom)
         layer = _layer(index, message, bottoms, _tops(message, newest), phase)
+        _report_in_place(layer, diagnostics)
         if not _counts_fit(layer, diagnostics):
             unknown.update(message.top)
             continue
@@ -188,6 +189,17 @@ def _layer(
         frozenset({phase}),
         comments=message.comments,
     )
+
+
+def _report_in_place(layer: Layer, diagnostics: Diagnostics) -> None:
+    op = find_op(layer.type)
+    if op is not None and not op.works_in_place and layer.in_place:
+        diagnostics.error(
+            "in-place",
+            f"layer `{layer.name}` writes over its own bottom, which {layer.type} refuses",
+            layer.message.span_of("top"),
+            help="give the top a name of its own",
+        )
 
 
 def _counts_fit(layer: Layer, diagnostics: Diagnostics) -> bool:
