@@ -11,6 +11,7 @@ from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError, exactly
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.reshaping import axis_within
+from caffe2k.ops.spatial import one_or_each
 
 
 @layer_op("Tile")
@@ -63,7 +64,7 @@ class Tile(LayerOp):
 class Crop(LayerOp):
     """A box of the first bottom, with the sizes of the second (crop_layer.cpp)."""
 
-    keras = "Cropping1D, Cropping2D, Cropping3D, caffe_runtime.tiling.Crop"
+    keras = "Cropping2D, Cropping3D, caffe_runtime.tiling.Crop"
     bottoms = exactly(2)
 
     def _offsets(self, bottom: Sequence[Shape]) -> dict[int, int]:
@@ -135,14 +136,11 @@ class Crop(LayerOp):
             for axis in cut
         }
         rank = len(whole)
-        spatial = min(cut) > 1 and rank in (3, 4, 5)
-        if spatial and k.in_layouts[0] == k.form.spatial(rank):
+        if min(cut) > 1 and rank in (4, 5) and k.in_layouts[0] == k.form.spatial(rank):
             box = tuple(borders.get(axis, (0, 0)) for axis in range(2, rank))
             target = keras_layer(f"Cropping{rank - 2}D")
-            cropping: Argument = box if rank > 3 else box[0]
-            k.output(
-                k.add(target, cropping, inputs=k.inputs[:1], **k.data_format())
-            )
+            image = k.inputs[:1]
+            k.output(k.add(target, _cropping(box), inputs=image, **k.data_format()))
             return
         axes = [k.keras_axis(axis) for axis in cut]
         starts, sizes = [offsets[axis] for axis in cut], [part[axis] for axis in cut]
@@ -163,3 +161,10 @@ class Crop(LayerOp):
         axes = [k.keras_axis(axis) for axis in cut]
         starts = [offsets[axis] for axis in cut]
         k.output(k.add(runtime("tiling", "Crop"), axes, starts))
+
+
+def _cropping(box: tuple[tuple[int, int], ...]) -> Argument:
+    """The borders as Keras takes them: one number an axis where both are alike."""
+    if all(before == after for before, after in box):
+        return one_or_each(tuple(before for before, _ in box))
+    return box

@@ -1,6 +1,6 @@
 """Caffe's Tile and Crop, along any axes.
 
-keras.layers.Cropping1D, 2D and 3D cut borders off images alone.
+keras.layers.Cropping2D and Cropping3D cut borders off images alone.
 """
 
 import keras
