@@ -156,8 +156,9 @@ def translate_net(
         (net,) = nets.values()
     net = share_params(net, diagnostics)
     warn_of_shared_recurrence(net, diagnostics)
-    if Phase.TRAIN in net.phases or message.force_backward:
-        net = join_in_place(net, diagnostics)
+    force_backward = bool(message.force_backward)
+    if Phase.TRAIN in net.phases or force_backward:
+        net = join_in_place(net, diagnostics, force_backward=force_backward)
     net = fuse_activations(net)
     whole = lower(net, DataFormat(options.data_format), diagnostics, root)
     return TranslatedNet(message, nets, whole)

@@ -125,6 +125,9 @@ class LayerOp:
     is_metric: ClassVar[bool] = False
     """Whether it measures a prediction against a label, and has no gradient."""
 
+    keeps_bottoms: ClassVar[bool] = False
+    """Whether its bottoms leave the model as outputs."""
+
     identity_in_test: ClassVar[bool] = False
     """Whether it does nothing in the TEST phase, so that TRAIN may have it alone."""
 

@@ -167,7 +167,7 @@ class Power(ElementwiseOp):
     @property
     def backward_reads(self) -> BackwardReads:
         p = self.layer.message.power_param
-        if p.power * p.scale == 0 or (p.power, p.scale) == (1, 1):
+        if p.power * p.scale == 0:
             return BackwardReads.NOTHING
         if self.layer.in_place:
             return BackwardReads.ALWAYS

@@ -105,11 +105,13 @@ class Normalize(ElementwiseOp):
 
     def lower(self, k: Lowering) -> None:
         p, layout = self.layer.message.norm_param, k.in_layouts[0]
-        channel = layout.keras_axis(1)
-        everything = list(range(1, layout.rank))
         settings: dict[str, Argument] = {}
-        if not p.channel_shared:
-            settings["axis"] = channel
+        axis = layout.keras_axis(1)
+        if axis != layout.rank - 1:
+            settings["axis"] = axis
+        for name in ("across_spatial", "channel_shared"):
+            if not getattr(p, name):
+                settings[name] = False
         if p.eps != 1e-10:
             settings["epsilon"] = p.eps
         if p.has("scale_filler"):
@@ -120,6 +122,4 @@ class Normalize(ElementwiseOp):
         shape = tuple(d or 0 for d in k.params[0])
         steps = () if p.channel_shared else reorder_axis(shape, 0, layout.order)
         weights = [k.weight("scale", 0, steps)]
-        axes = everything if p.across_spatial else [channel]
-        target = runtime("image_norm", "Normalize")
-        k.output(k.add(target, axes, weights=weights, **settings))
+        k.output(k.add(runtime("image_norm", "Normalize"), weights=weights, **settings))

@@ -50,6 +50,8 @@ class LoweredNet:
     converted: dict[tuple[Blob, Layout], Tensor] = field(default_factory=dict)
     inner_losses: list[Blob] = field(default_factory=list)
     """Blobs that add to the objective inside the model: an output must depend on them."""
+    warnings: list[tuple[Layer, OpError]] = field(default_factory=list)
+    """What differs from Caffe, and in which layer."""
     root: Path = Path()
     """The folder from which the net names files."""
     arrays: dict[str, FloatArray] = field(default_factory=dict)
@@ -126,6 +128,21 @@ class Lowering:
             return tensor
         target = runtime("gradients", "StopGradient")
         return self.add(target, inputs=[tensor], suffix=f"stop_{keras_name(blob.name)}")
+
+    def model_input(self) -> Tensor:
+        """The first input of the model, for a layer that has none of its own."""
+        for blob in self._whole.sources:
+            return self._whole.tensors[blob]
+        raise OpError(
+            "no-input",
+            f"layer `{self.layer.name}` needs a model with an input, but the net reads no "
+            "data",
+            help="add an Input layer",
+        )
+
+    def warn(self, difference: OpError) -> None:
+        """Says in which way the Keras model differs from the layer."""
+        self._whole.warnings.append((self.layer, difference))
 
     def keras_axis(self, caffe_axis: int, index: int = 0) -> int:
         """The Keras axis of a Caffe axis of the index-th input."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, keras_layer, runtime
 from caffe2k.ir.net import Shape
 from caffe2k.ops.base import BackwardReads, DataShapes, ElementwiseOp, OpError
-from caffe2k.ops.elementwise import ActivationOp
 from caffe2k.ops.joining import UnorderedOp
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -33,15 +32,20 @@ class AbsVal(ElementwiseOp):
 
 
 @layer_op("BNLL")
-class BNLL(ActivationOp):
+class BNLL(ElementwiseOp):
     """log(1 + exp(x)) (bnll_layer.cpp)."""
 
     keras = "Activation"
-    activation = "softplus"
 
     @property
     def backward_reads(self) -> BackwardReads:
         return BackwardReads.ALWAYS if self.layer.in_place else BackwardReads.NOTHING
+
+    def in_place_step(self) -> tuple[str, dict[str, Argument]] | None:
+        return "BNLL", {}
+
+    def lower(self, k: Lowering) -> None:
+        k.output(k.add(keras_layer("Activation"), "softplus"))
 
 
 @layer_op("Clip")

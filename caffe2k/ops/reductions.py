@@ -41,11 +41,17 @@ class Reduction(LayerOp):
         axis = self._axis(bottom[0])
         kept = tuple(a for a in layout.perm if a < axis)
         if layout.order and layout.ordered_axis < axis:
-            return LayoutPlan([layout], [Layout(kept, layout.ordered_axis, layout.order)])
+            return LayoutPlan(
+                [layout], [Layout(kept, layout.ordered_axis, layout.order)]
+            )
         return LayoutPlan([layout], [Layout(kept)])
 
     def lower(self, k: Lowering) -> None:
-        p, (shape,), layout = self.layer.message.reduction_param, k.bottom, k.in_layouts[0]
+        p, (shape,), layout = (
+            self.layer.message.reduction_param,
+            k.bottom,
+            k.in_layouts[0],
+        )
         axis = self._axis(shape)
         is_image = layout == k.form.spatial(4) and axis == 2
         if p.operation == "MEAN" and p.coeff == 1 and is_image:

@@ -123,7 +123,9 @@ class Crop(LayerOp):
 
     def lower(self, k: Lowering) -> None:
         offsets = self._offsets(k.bottom)
-        cut = [a for a in offsets if k.bottom[0][a] != k.top[0][a] or k.top[0][a] is None]
+        cut = [
+            a for a in offsets if k.bottom[0][a] != k.top[0][a] or k.top[0][a] is None
+        ]
         if not cut:
             k.output(k.inputs[0])
             return
@@ -132,7 +134,10 @@ class Crop(LayerOp):
             return
         whole, part = k.bottom[0], k.top[0]
         borders = {
-            axis: (offsets[axis], (whole[axis] or 0) - (part[axis] or 0) - offsets[axis])
+            axis: (
+                offsets[axis],
+                (whole[axis] or 0) - (part[axis] or 0) - offsets[axis],
+            )
             for axis in cut
         }
         rank = len(whole)

@@ -11,19 +11,23 @@ from caffe2k.ops import find_op
 from caffe2k.ops.base import BackwardReads, LayerOp
 
 
-def join_in_place(net: Net, diagnostics: Diagnostics) -> Net:
+def join_in_place(
+    net: Net, diagnostics: Diagnostics, *, force_backward: bool = False
+) -> Net:
     """Joins runs of layers on one blob whose gradient in Caffe is not the chain rule's.
 
     A layer's Backward reads its blob after the last in-place layer has written it. Most
     nets don't notice: a ReLU asks for the sign alone, Dropout keeps its own mask. Where
     it shows, the run becomes one Keras layer with Caffe's gradient, and a warning says
-    so; where a layer of the run has no such form, only the warning.
+    so; where a layer of the run has no such form, only the warning. Without
+    `force_backward` blobs that no learned parameter leads to have no gradient at all.
     """
+    reached = _with_gradient(net)
     joined: dict[int, Layer] = {}
     dropped: set[int] = set()
     for chain in _chains(net):
         ops = [_op(layer) for layer in chain]
-        start = _first_affected(ops)
+        start = _first_affected(ops, None if force_backward else reached)
         if start is None:
             continue
         run = chain[start:]
@@ -77,9 +81,28 @@ def _in_place_after(
     return readers[0]
 
 
-def _first_affected(ops: list[LayerOp]) -> int | None:
-    """The first op of a chain whose gradient is not the one of the chain rule."""
+def _with_gradient(net: Net) -> set[Blob]:
+    """The blobs that depend on something learned (Net::Init, net.cpp)."""
+    found: set[Blob] = set()
+    for layer in net.layers:
+        if _learns(layer, net) or not found.isdisjoint(layer.bottoms):
+            found.update(layer.tops)
+    return found
+
+
+def _learns(layer: Layer, net: Net) -> bool:
+    keys = [(layer.index, i) for i in range(len(net.param_shapes.get(layer.index, ())))]
+    return any(net.multipliers[net.owners.get(key, key)][0] != 0 for key in keys)
+
+
+def _first_affected(ops: list[LayerOp], reached: set[Blob] | None) -> int | None:
+    """The first op of a chain whose gradient is not the one of the chain rule.
+
+    Of those that pass a gradient on: their bottoms are among `reached`, if that is given.
+    """
     for index, op in enumerate(ops):
+        if reached is not None and reached.isdisjoint(op.layer.bottoms):
+            continue
         after = ops[index + 1 :]
         reads = op.backward_reads
         if (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from caffe2k.codegen.names import keras_name
@@ -37,7 +38,7 @@ def lower(
     layouts = choose_layouts(net, form, set(_boundary_blobs(net)))
     whole = LoweredNet(net, form, Program(net.name), root=root)
     failed: set[int] = set()
-    for layer in net.layers:
+    for layer in _sources_first(net.layers):
         if failed and _hinges_on(layer, failed, whole):
             failed.add(layer.index)
             continue
@@ -46,11 +47,24 @@ def lower(
         except OpError as e:
             diagnostics.error(e.code, e.message, e.span(layer), help=e.help)
             failed.add(layer.index)
+    for layer, difference in whole.warnings:
+        span, help = difference.span(layer), difference.help
+        diagnostics.warning(difference.code, difference.message, span, help=help)
     if not failed:
         _close(whole)
     lowered = tuple(layer for layer in net.layers if layer.index not in failed)
     whole.net = net.replace(layers=lowered)
     return whole
+
+
+def _sources_first(layers: Sequence[Layer]) -> list[Layer]:
+    """Data layers in front: wherever they stand, they are the inputs of the model."""
+
+    def is_computed(layer: Layer) -> bool:
+        op = find_op(layer.type)
+        return op is None or not op.is_source
+
+    return sorted(layers, key=is_computed)
 
 
 def _hinges_on(layer: Layer, failed: set[int], whole: LoweredNet) -> bool:
@@ -65,7 +79,7 @@ def _hinges_on(layer: Layer, failed: set[int], whole: LoweredNet) -> bool:
 def _boundary_blobs(net: Net) -> list[Blob]:
     """What may leave the model: blobs under a loss or metric, and those nobody reads."""
     consumers = net.consumers()
-    found: list[Blob] = []
+    found = _kept_blobs(net)
     for layer in net.layers:
         op = find_op(layer.type)
         assert op is not None
@@ -74,6 +88,17 @@ def _boundary_blobs(net: Net) -> list[Blob]:
         if not op.is_source:
             found.extend(t for t in layer.tops if t not in consumers)
     return list(dict.fromkeys(found))
+
+
+def _kept_blobs(net: Net) -> list[Blob]:
+    """What must leave the model, whoever reads it too."""
+    keepers = (layer for layer in net.layers if _keeps_bottoms(layer))
+    return [blob for layer in keepers for blob in layer.bottoms]
+
+
+def _keeps_bottoms(layer: Layer) -> bool:
+    op = find_op(layer.type)
+    return op is not None and op.keeps_bottoms
 
 
 def _add_source(whole: LoweredNet, layer: Layer) -> None:
@@ -120,8 +145,10 @@ def _close(whole: LoweredNet) -> None:
     program, net = whole.program, whole.net
     consumers = net.consumers()
     read = {term.output for term in program.terms}
+    kept = _kept_blobs(net)
     for blob in _boundary_blobs(net):
-        if blob in whole.tensors and (blob not in consumers or blob.name in read):
+        leaves = blob not in consumers or blob.name in read or blob in kept
+        if blob in whole.tensors and leaves:
             _add_output(whole, blob)
     if not program.outputs:
         for blob in whole.sources:
@@ -144,6 +171,8 @@ def _add_output(whole: LoweredNet, blob: Blob) -> None:
     layout = whole.form.boundary(whole.layouts[blob].rank)
     tensor = whole.read(blob, layout)
     program = whole.program
+    if layout.rank == 0 and not _is_loss(blob, whole.net):
+        tensor = _as_list(whole, blob, tensor)
     taken = {o.tensor for o in program.outputs}
     is_input = any(whole.tensors[source] is tensor for source in whole.sources)
     if tensor in taken or is_input:
@@ -156,6 +185,20 @@ def _add_output(whole: LoweredNet, blob: Blob) -> None:
         tensor = same
     if blob.name not in {o.key for o in program.outputs}:
         program.outputs.append(ModelOutput(blob.name, tensor))
+
+
+def _is_loss(blob: Blob, net: Net) -> bool:
+    op = find_op(net.producers()[blob].type)
+    return op is not None and op.is_loss
+
+
+def _as_list(whole: LoweredNet, blob: Blob, number: Tensor) -> Tensor:
+    """One number of the whole batch as a list of one: predict() joins those of batches."""
+    call = Call(runtime("shaping", "ReshapeAll"), ((-1,),))
+    layer = KerasLayer(whole.names.claim(f"{keras_name(blob.name)}_list"), call)
+    made = Tensor(blob.name)
+    whole.program.steps.append(Step(layer, (number,), (made,)))
+    return made
 
 
 def _needed(program: Program) -> set[Tensor]:

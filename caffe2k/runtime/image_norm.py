@@ -54,14 +54,16 @@ class MVN(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="caffe_runtime")
 class Normalize(keras.layers.Layer):
-    """Divides by the L2 norm over `axes`, and multiplies by a learned scale.
+    """Divides by an L2 norm, and multiplies by a learned scale.
 
     The gradient treats the scale as if it came after everything else, which is true only
     where all channels have the same. Caffe: normalize_layer.cpp of weiliu89/caffe, ssd.
 
     Args:
-        axes: what one norm is taken over: the channels, or all but the batch.
-        axis: the channel axis, which the weight `scale` lies along; None for one number.
+        axis: the channel axis.
+        across_spatial: whether one norm is taken over a whole sample, or one for each
+            place over its channels.
+        channel_shared: whether the weight `scale` is one number, or one for each channel.
         epsilon: is added to the square of the norm.
         scale_initializer: where the scale starts.
     Raises:
@@ -69,16 +71,23 @@ class Normalize(keras.layers.Layer):
     """
 
     def __init__(
-        self, axes, axis=None, epsilon=1e-10, scale_initializer="ones", **kwargs
+        self,
+        axis=-1,
+        across_spatial=True,
+        channel_shared=True,
+        epsilon=1e-10,
+        scale_initializer="ones",
+        **kwargs,
     ):
         super().__init__(**kwargs)
-        self.axes = list(axes)
         self.axis = axis
+        self.across_spatial = across_spatial
+        self.channel_shared = channel_shared
         self.epsilon = epsilon
         self.scale_initializer = keras.initializers.get(scale_initializer)
 
     def build(self, input_shape):
-        shape = () if self.axis is None else (input_shape[self.axis],)
+        shape = () if self.channel_shared else (input_shape[self.axis],)
         if None in shape:
             raise ValueError(
                 f"The input must have a known size along axis {self.axis}. "
@@ -90,13 +99,15 @@ class Normalize(keras.layers.Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        rank = len(x.shape)
+        axis = self.axis % rank
+        axes = tuple(range(1, rank)) if self.across_spatial else axis
         scale = ops.cast(self.scale, x.dtype)
-        if self.axis is not None:
-            behind = len(x.shape) - 1 - self.axis % len(x.shape)
-            scale = ops.reshape(scale, (-1, *[1] * behind))
+        if not self.channel_shared:
+            scale = ops.reshape(scale, (-1, *[1] * (rank - 1 - axis)))
         fixed = ops.stop_gradient(x)
         x = fixed + ops.stop_gradient(scale) * (x - fixed)
-        squares = ops.sum(ops.square(x), tuple(self.axes), keepdims=True)
+        squares = ops.sum(ops.square(x), axes, keepdims=True)
         unit = x / ops.sqrt(squares + self.epsilon)
         fixed = ops.stop_gradient(unit)
         return ops.cast(scale * fixed + (unit - fixed), self.compute_dtype)
@@ -107,8 +118,9 @@ class Normalize(keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "axes": self.axes,
             "axis": self.axis,
+            "across_spatial": self.across_spatial,
+            "channel_shared": self.channel_shared,
             "epsilon": self.epsilon,
             "scale_initializer": keras.initializers.serialize(self.scale_initializer),
         }

@@ -2,8 +2,12 @@
 
 Each layer overwrites the blob that the ones before it look at again in their backward
 passes: those then see the last value instead of their own. Caffe: relu_layer.cpp,
-sigmoid_layer.cpp, tanh_layer.cpp, power_layer.cpp and dropout_layer.cpp.
+sigmoid_layer.cpp, tanh_layer.cpp, power_layer.cpp, dropout_layer.cpp, bnll_layer.cpp,
+clip_layer.cpp, elu_layer.cpp, exp_layer.cpp, log_layer.cpp and swish_layer.cpp;
+relu6_layer.cpp of eric612/MobileNet-YOLO.
 """
+
+import math
 
 import keras
 from keras import ops
@@ -14,9 +18,9 @@ class InPlaceRun(keras.layers.Layer):
     """Applies `steps` one after the other; gradients are Caffe's.
 
     Args:
-        steps: (kind, settings) of each layer: ("ReLU", {"negative_slope"}), ("Sigmoid",
-            {}), ("TanH", {}), ("Power", {"power", "scale", "shift"}) or ("Dropout",
-            {"rate"}).
+        steps: (kind, settings) of each layer: a Caffe type, and the arguments of its
+            Keras layer by name. The types are ReLU, Sigmoid, TanH, Power, Dropout, BNLL,
+            Clip, ELU, Exp, Log, Swish and ReLU6.
         first_in_place: whether the first layer, too, overwrites what it reads.
     """
 
@@ -43,14 +47,15 @@ class InPlaceRun(keras.layers.Layer):
     def _run(self, inputs, *masks):
         @ops.custom_gradient
         def run(first, *masks):
-            value = first
+            value, kept = first, []
             for kind, settings, mask in self._paired(masks):
-                value = _FORWARD[kind](value, mask, **settings)
+                kept.append(_kept(kind, settings, value, mask))
+                value = _FORWARD[kind](value, kept[-1], **settings)
 
             def gradient(*args, upstream=None):
                 if upstream is None:
                     (upstream,) = args
-                result = self._backward(first, value, masks, upstream)
+                result = self._backward(first, value, kept, upstream)
                 return (result, *(ops.zeros_like(mask) for mask in masks))
 
             return value, gradient
@@ -64,14 +69,13 @@ class InPlaceRun(keras.layers.Layer):
             drops = kind == "Dropout" and waiting
             yield kind, settings, waiting.pop(0) if drops else None
 
-    def _backward(self, first, last, masks, gradient):
-        paired = list(self._paired(masks))
-        for index in reversed(range(len(paired))):
-            kind, settings, mask = paired[index]
+    def _backward(self, first, last, kept, gradient):
+        for index in reversed(range(len(self.steps))):
+            kind, settings = self.steps[index]
             in_place = index > 0 or self.first_in_place
             bottom = last if in_place else first
             gradient = _BACKWARD[kind](
-                gradient, bottom, last, mask, in_place, **settings
+                gradient, bottom, last, kept[index], in_place, **settings
             )
         return gradient
 
@@ -87,45 +91,50 @@ class InPlaceRun(keras.layers.Layer):
         }
 
 
-def _relu(x, mask, negative_slope=0.0):
+def _kept(kind, settings, x, mask):
+    """What a layer keeps for its backward pass outside of the blob."""
+    return ops.sigmoid(settings.get("beta", 1.0) * x) if kind == "Swish" else mask
+
+
+def _relu(x, kept, negative_slope=0.0):
     return ops.where(x > 0, x, negative_slope * x)
 
 
-def _relu_gradient(gradient, bottom, top, mask, in_place, negative_slope=0.0):
+def _relu_gradient(gradient, bottom, top, kept, in_place, negative_slope=0.0):
     return ops.where(bottom > 0, gradient, negative_slope * gradient)
 
 
-def _sigmoid(x, mask):
+def _sigmoid(x, kept):
     return ops.sigmoid(x)
 
 
-def _sigmoid_gradient(gradient, bottom, top, mask, in_place):
+def _sigmoid_gradient(gradient, bottom, top, kept, in_place):
     return gradient * top * (1 - top)
 
 
-def _tanh(x, mask):
+def _tanh(x, kept):
     return ops.tanh(x)
 
 
-def _tanh_gradient(gradient, bottom, top, mask, in_place):
+def _tanh_gradient(gradient, bottom, top, kept, in_place):
     return gradient * (1 - top * top)
 
 
-def _dropout(x, mask, rate):
-    return x if mask is None else x * mask
+def _dropout(x, kept, rate):
+    return x if kept is None else x * kept
 
 
-def _dropout_gradient(gradient, bottom, top, mask, in_place, rate):
-    return gradient if mask is None else gradient * mask
+def _dropout_gradient(gradient, bottom, top, kept, in_place, rate):
+    return gradient if kept is None else gradient * kept
 
 
-def _power(x, mask, power=1.0, scale=1.0, shift=0.0):
+def _power(x, kept, power=1.0, scale=1.0, shift=0.0):
     base = shift + scale * x
     return base if power == 1 else ops.power(base, power)
 
 
 def _power_gradient(
-    gradient, bottom, top, mask, in_place, power=1.0, scale=1.0, shift=0.0
+    gradient, bottom, top, kept, in_place, power=1.0, scale=1.0, shift=0.0
 ):
     """In place, the factor is written over the gradient that it is to multiply."""
     if power * scale == 0:
@@ -139,12 +148,87 @@ def _power_gradient(
     return factor * (factor if in_place else gradient)
 
 
+def _bnll(x, kept):
+    return ops.softplus(x)
+
+
+def _bnll_gradient(gradient, bottom, top, kept, in_place):
+    return gradient * ops.sigmoid(bottom)
+
+
+def _clip(x, kept, min, max):
+    return ops.maximum(ops.minimum(x, max), min)
+
+
+def _clip_gradient(gradient, bottom, top, kept, in_place, min, max):
+    inside = ops.logical_and(bottom >= min, bottom <= max)
+    return ops.where(inside, gradient, ops.zeros_like(gradient))
+
+
+def _elu(x, kept, alpha=1.0, scale=1.0):
+    return scale * ops.where(x > 0, x, alpha * (ops.exp(ops.minimum(x, 0.0)) - 1.0))
+
+
+def _elu_gradient(gradient, bottom, top, kept, in_place, alpha=1.0, scale=1.0):
+    return scale * gradient * ops.where(bottom > 0, ops.ones_like(top), alpha + top)
+
+
+def _exp(x, kept, base=None, scale=1.0, shift=0.0):
+    return ops.exp(_log_base(base) * (shift + scale * x))
+
+
+def _exp_gradient(
+    gradient, bottom, top, kept, in_place, base=None, scale=1.0, shift=0.0
+):
+    return gradient * top * (_log_base(base) * scale)
+
+
+def _log(x, kept, base=None, scale=1.0, shift=0.0):
+    return ops.log(shift + scale * x) / _log_base(base)
+
+
+def _log_gradient(
+    gradient, bottom, top, kept, in_place, base=None, scale=1.0, shift=0.0
+):
+    """As in Power, the factor is written over the gradient that it is to multiply."""
+    factor = scale / _log_base(base) / (shift + scale * bottom)
+    return factor * (factor if in_place else gradient)
+
+
+def _log_base(base):
+    return 1.0 if base is None else math.log(base)
+
+
+def _swish(x, kept, beta=1.0):
+    return x * kept
+
+
+def _swish_gradient(gradient, bottom, top, kept, in_place, beta=1.0):
+    return gradient * (beta * top + kept * (1 - beta * top))
+
+
+def _relu6(x, kept, negative_slope=0.0):
+    return ops.minimum(_relu(x, kept, negative_slope), 6.0)
+
+
+def _relu6_gradient(gradient, bottom, top, kept, in_place, negative_slope=0.0):
+    below = ops.where(bottom < 6, gradient, ops.zeros_like(gradient))
+    return _relu_gradient(below, bottom, top, kept, in_place, negative_slope)
+
+
 _FORWARD = {
     "ReLU": _relu,
     "Sigmoid": _sigmoid,
     "TanH": _tanh,
     "Dropout": _dropout,
     "Power": _power,
+    "BNLL": _bnll,
+    "Clip": _clip,
+    "ELU": _elu,
+    "Exp": _exp,
+    "Log": _log,
+    "Swish": _swish,
+    "ReLU6": _relu6,
 }
 _BACKWARD = {
     "ReLU": _relu_gradient,
@@ -152,4 +236,11 @@ _BACKWARD = {
     "TanH": _tanh_gradient,
     "Dropout": _dropout_gradient,
     "Power": _power_gradient,
+    "BNLL": _bnll_gradient,
+    "Clip": _clip_gradient,
+    "ELU": _elu_gradient,
+    "Exp": _exp_gradient,
+    "Log": _log_gradient,
+    "Swish": _swish_gradient,
+    "ReLU6": _relu6_gradient,
 }

@@ -22,7 +22,14 @@ Arrays = Mapping[str, np.ndarray]
 
 @contextmanager
 def imported(folder: Path, name: str) -> Iterator[ModuleType]:
-    """A module of an emitted project, as a script that lies beside it would import it."""
+    """A module of an emitted project, as a script that lies beside it would import it.
+
+    Its runtime classes are registered with Keras for as long as the context lasts.
+    """
+    import keras
+
+    registered = keras.saving.get_custom_objects()
+    before = dict(registered)
     emitted = {"model", "train", "data", "caffe_runtime"}
     kept = {k: m for k, m in sys.modules.items() if k.partition(".")[0] in emitted}
     for key in kept:
@@ -36,6 +43,8 @@ def imported(folder: Path, name: str) -> Iterator[ModuleType]:
         for key in [k for k in sys.modules if k.partition(".")[0] in emitted]:
             del sys.modules[key]
         sys.modules.update(kept)
+        registered.clear()
+        registered.update(before)
 
 
 def translated(
