@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caffe2k import __version__
-from caffe2k.diagnostics import Diagnostic, TranslationError
+from caffe2k.diagnostics import Diagnostic, TranslationError, printable
 
 if TYPE_CHECKING:
     from caffe2k.pipeline import Options
@@ -138,6 +138,12 @@ def translate(
       caffe2k translate solver.prototxt --weights lenet.caffemodel -o keras
       caffe2k translate train_val.prototxt --solver solver.prototxt -o keras
     """
+    if allow_partial and weights is None:
+        raise click.UsageError(
+            "--allow-partial is about --weights, which is not given."
+        )
+    if force and output is None:
+        raise click.UsageError("--force is about -o, which is not given.")
     with _diagnosed():
         from caffe2k.translation import translate as run
 
@@ -235,7 +241,8 @@ def _show_coverage(coverage: CoverageReport) -> None:
     ):
         for layer in layers:
             shapes = ", ".join(" x ".join(map(str, s)) or "1" for s in layer.shapes)
-            table.add_row(layer.caffe_layer, layer.keras_name, shapes, word)
+            name = printable(layer.caffe_layer)
+            table.add_row(name, layer.keras_name, shapes, word)
     Console(stderr=True, markup=False, highlight=False).print(table)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from caffe2k.diagnostics import Diagnostics
+from caffe2k.diagnostics import Diagnostics, did_you_mean
 from caffe2k.ir.layout import DataFormat
 from caffe2k.ir.net import Layer, Net, Phase, Shape
 from caffe2k.ops import find_op
@@ -111,6 +111,31 @@ def analyse(
     return nets
 
 
+def _check_input_shapes(
+    message: Message, options: Options, diagnostics: Diagnostics
+) -> None:
+    """Shapes can be given for the blobs of data layers whose data holds them."""
+    blobs = {
+        top: op.shaped_by_data
+        for layer in message.layer
+        if (op := find_op(layer.type)) is not None and issubclass(op, SourceOp)
+        for top in layer.top
+    }
+    for name in options.input_shapes:
+        if name not in blobs:
+            diagnostics.error(
+                "unknown-input",
+                f"--input-shape names `{name}`, which no data layer writes",
+                help=did_you_mean(name, blobs) or "remove the option",
+            )
+        elif not blobs[name]:
+            diagnostics.error(
+                "unknown-input",
+                f"--input-shape names `{name}`, whose shape stands in the net",
+                help="change it in the net",
+            )
+
+
 def _report_empty(message: Message, diagnostics: Diagnostics) -> None:
     if message.layer:
         text = "the net has no layers in this phase and state"
@@ -149,6 +174,7 @@ def translate_net(
     After an error in `diagnostics` it is a part of the net, with the layers that were
     found right: what is wrong with those can still be said.
     """
+    _check_input_shapes(message, options, diagnostics)
     nets = analyse(message, root, options, diagnostics, states)
     if len(nets) == 2:
         net = merge_phases(nets[Phase.TRAIN], nets[Phase.TEST], diagnostics)

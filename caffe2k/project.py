@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def read_project(
     """
     message = _something(read(path, diagnostics), diagnostics)
     if message.schema.name == "SolverParameter":
+        if solver_path is not None:
+            diagnostics.error(
+                "two-solvers",
+                f"`{path.name}` is a solver itself",
+                help="give the net, and its solver with --solver",
+            )
+            diagnostics.raise_if_errors()
         return _from_solver(message, path, diagnostics)
     solver = None
     if solver_path is not None:
@@ -131,7 +139,7 @@ def _data_root(net: Message, folder: Path) -> Path:
         for entry in param.entries_of("source")
     ]
     for start in (folder, *folder.absolute().parents):
-        if any((start / source).exists() for source in named):
+        if any(os.path.exists(start / source) for source in named):
             return start
     return folder
 

@@ -165,7 +165,7 @@ def port_weights(
 def _sentence(warning: Diagnostic) -> str:
     """A warning as a line of the output's README, without this machine's folders."""
     place_of = "" if warning.span is None else f"{place(warning.span)}: "
-    return f"{place_of}{printable(warning.message)}"
+    return printable(f"{place_of}{warning.message}")
 
 
 def _settle(diagnostics: Diagnostics, options: Options) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from caffe2k.codegen.program import Argument, Call, Target
@@ -53,13 +54,18 @@ def target_text(target: Target) -> str:
     return f"{target.module.rpartition('.')[2]}.{target.name}"
 
 
+_PRAGMA = re.compile(
+    r"#\s*(?=(noqa|ruff|fmt|isort|flake8|mypy|pyright|pylint)\b|type:\s*ignore)", re.I
+)
+
+
 def comment(text: str) -> str:
-    """One line of a prototxt's comment as a Python comment."""
+    """One line of a prototxt's comment as a Python comment, and as no tool's setting."""
     clean = "".join(c if c.isprintable() else " " for c in text).strip()
-    return f"# {clean}" if clean else "#"
+    return _PRAGMA.sub("# - ", f"# {clean}") if clean else "#"
 
 
 def prose(text: str) -> str:
     """A name from a prototxt as it may stand in a docstring."""
-    clean = "".join(c if c.isalnum() or c in " .-_/" else "?" for c in text)
+    clean = "".join(c if c.isalnum() or c in " .-_/" else "?" for c in text).strip()
     return clean if len(clean) <= 60 else f"{clean[:57]}..."

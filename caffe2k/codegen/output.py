@@ -20,9 +20,9 @@ def write_folder(
 ) -> None:
     """Puts `files` (path in the folder -> text, or what writes it) in place at once.
 
-    They are made in a folder beside it, which then takes its name. An existing folder is
-    refused without `force`; with it, the files are moved into it, each at once, and what
-    else lies there (snapshots, for example) stays.
+    They are made in a hidden folder near it, which then takes its name. An existing
+    folder is refused without `force`; with it, the files are moved into it, each at once,
+    and what else lies there (snapshots, for example) stays.
 
     Raises TranslationError where the folder exists, or can't be written.
     """
@@ -32,20 +32,20 @@ def write_folder(
             f"`{folder}` exists",
             "choose another folder, or replace the files in it with --force",
         )
+    near = next(path for path in folder.absolute().parents if path.is_dir())
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=near))
+        try:
+            _fill(made, files)
+            _swap(made, folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
     except OSError as e:
         raise _refused(
             "output-unwritable",
             f"can't write `{folder}`: {e.strerror}",
             "choose another place with -o",
         ) from e
-    try:
-        _fill(made, files)
-        _swap(made, folder)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _fill(folder: Path, files: Mapping[str, str | Writer]) -> None:
@@ -66,6 +66,7 @@ def _is_script(name: str) -> bool:
 
 def _swap(made: Path, folder: Path) -> None:
     if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
         made.chmod(0o777 & ~_umask())
         made.rename(folder)
         return

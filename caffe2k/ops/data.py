@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from caffe2k.codegen.data_script import (
     DatabaseLayer,
@@ -36,6 +36,9 @@ class SourceOp(LayerOp):
     tops = at_least(1)
     is_source = True
     path = ""
+
+    shaped_by_data: ClassVar[bool] = True
+    """Whether the shapes stand in the data, so that a user may have to give them."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
@@ -119,6 +122,7 @@ class Input(SourceOp):
 
     keras = "keras.Input"
     path = "input_param"
+    shaped_by_data = False
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         shapes: list[Shape] = [tuple(s.dim) for s in self.p.shape]
@@ -216,6 +220,7 @@ class DummyData(SourceOp):
 
     keras = "keras.Input, caffe_runtime.dummy_data"
     path = "dummy_data_param"
+    shaped_by_data = False
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         p, number = self.p, len(self.layer.tops)
@@ -262,6 +267,7 @@ class MemoryData(SourceOp):
 
     keras = "keras.Input"
     path = "memory_data_param"
+    shaped_by_data = False
     tops = exactly(2)
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:

@@ -39,6 +39,7 @@ class Deconvolution(ConvolutionLike):
                     "bad-size",
                     f"`pad` {pad} cuts off all that layer `{self.layer.name}` makes",
                     field="convolution_param.pad",
+                    help="make it smaller, or the kernel larger",
                 )
             sizes.append(out)
         return (bottom[0], self.num_output(bottom), *sizes)

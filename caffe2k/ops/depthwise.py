@@ -49,5 +49,6 @@ class ConvolutionDepthwise(Convolution):
                 f"layer `{self.layer.name}` needs (N, C, H, W), not {len(bottom[0])} "
                 "axes",
                 field="bottom",
+                help="a Reshape layer can give the blob four axes",
             )
         return super().infer_shapes(bottom, data)

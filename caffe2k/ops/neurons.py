@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from ctypes import c_float
 
 from caffe2k.codegen.program import Argument, keras_layer, runtime
 from caffe2k.ir.net import Shape
@@ -106,7 +108,11 @@ class ELU(ElementwiseOp):
 
 
 class _BasedOp(ElementwiseOp):
-    """An op with a `base`, where -1 is e, and a `scale` and `shift` of its input."""
+    """An op with a `base`, where -1 is e, and a `scale` and `shift` of its input.
+
+    Caffe checks the base as the float32 that it holds (exp_layer.cpp and log_layer.cpp,
+    LayerSetUp): 1.00000001 is 1, and 1e39 is infinite.
+    """
 
     path = ""
 
@@ -116,13 +122,14 @@ class _BasedOp(ElementwiseOp):
         return found
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        base = self.p.base
-        if base != -1 and (base <= 0 or (base == 1 and self.layer.type == "Log")):
+        base = c_float(self.p.base).value
+        usable = base == -1 or 0 < base < math.inf
+        if not usable or (base == 1 and self.layer.type == "Log"):
             raise OpError(
                 "log-base",
                 f"`base` of layer `{self.layer.name}` can't be {base:g}",
                 field=f"{self.path}.base",
-                help="it must be above 0, and not 1 for a logarithm; -1 stands for e",
+                help="it must be finite and above 0, and not 1 for a logarithm; -1 is e",
             )
         return super().infer_shapes(bottom, data)
 

@@ -10,7 +10,7 @@ from caffe2k.ir.net import Shape
 from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError, exactly
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
-from caffe2k.weights.transforms import IDENTITY, Transpose
+from caffe2k.weights.transforms import IDENTITY, Reshape, Steps, Transpose
 
 
 @layer_op("Parameter")
@@ -53,8 +53,11 @@ class Parameter(LayerOp):
 
     def lower(self, k: Lowering) -> None:
         layout = k.out_layouts[0]
-        steps = IDENTITY if layout.is_caffe else (Transpose(layout.perm),)
         shape = layout.keras_shape(k.top[0])
+        steps: Steps = IDENTITY if layout.is_caffe else (Transpose(layout.perm),)
+        if not shape:
+            # As everywhere, a blob without axes is a tensor of one value.
+            shape, steps = (1,), (Reshape((1,)),)
         weights = [k.weight("value", 0, steps)]
         target = runtime("parameter", "Parameter")
         k.output(k.add(target, shape, inputs=[k.model_input()], weights=weights))

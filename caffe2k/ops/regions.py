@@ -73,9 +73,7 @@ class ROIPooling(RegionPooling):
         if p.spatial_scale != 1:
             arguments["spatial_scale"] = p.spatial_scale
         target = runtime("regions", "ROIPooling")
-        k.output(
-            k.add(target, p.pooled_h, p.pooled_w, **arguments, **k.data_format())
-        )
+        k.output(k.add(target, p.pooled_h, p.pooled_w, **arguments, **k.data_format()))
 
 
 @layer_op("PSROIPooling")

@@ -52,6 +52,8 @@ def _candidates(net: Net) -> dict[int, Layer]:
             and len(producer.tops) == 1
             and producer.phases == layer.phases
             and len(consumers[bottom]) == 1
+            and not producer.message.loss_weight
+            and not layer.message.loss_weight
         ):
             found[producer.index] = layer
     return found

@@ -31,7 +31,9 @@ def join_in_place(
         if start is None:
             continue
         run = chain[start:]
-        possible = all(op.in_place_step() is not None for op in ops[start:])
+        possible = all(
+            op.in_place_step() is not None for op in ops[start:]
+        ) and not any(layer.message.loss_weight for layer in run[:-1])
         _warn(run, possible, diagnostics)
         if possible:
             joined[run[0].index] = _joined(run)

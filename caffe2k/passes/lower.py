@@ -21,7 +21,7 @@ from caffe2k.diagnostics import Diagnostics
 from caffe2k.ir.layout import DataFormat
 from caffe2k.ir.net import Blob, Layer, Net
 from caffe2k.ops import find_op
-from caffe2k.ops.base import OpError
+from caffe2k.ops.base import LayerOp, OpError
 from caffe2k.ops.in_place import lower_run
 from caffe2k.ops.lowering import LoweredNet, Lowering
 from caffe2k.passes.layouts import Layouts, choose_layouts
@@ -111,32 +111,46 @@ def _add_source(whole: LoweredNet, layer: Layer) -> None:
 
 
 def _lower_layer(whole: LoweredNet, layer: Layer, layouts: Layouts) -> None:
-    op_type = find_op(layer.type)
-    assert op_type is not None
-    if op_type.is_source:
+    op = _op(layer)
+    if op.is_source:
         _add_source(whole, layer)
         return
-    op = op_type(layer)
     k = Lowering(
         whole, layer, layouts.reads[layer.index], [layouts.blobs[t] for t in layer.tops]
     )
     if layer.run:
         lower_run(k)
-        return
-    op.lower(k)
+        op = _op(layer.run[-1])
+    else:
+        op.lower(k)
     for top, weight in zip(layer.tops, op.loss_weights, strict=False):
         if weight != 0 and top in whole.tensors:
             if not op.is_loss:
-                _weigh(whole, top, weight)
+                _weigh(whole, layer, top, weight)
             whole.inner_losses.append(top)
 
 
-def _weigh(whole: LoweredNet, top: Blob, weight: float) -> None:
+def _op(layer: Layer) -> LayerOp:
+    op_type = find_op(layer.type)
+    assert op_type is not None
+    return op_type(layer)
+
+
+def _weigh(whole: LoweredNet, layer: Layer, top: Blob, weight: float) -> None:
     """A loss_weight on a layer that is no loss: its top's sum joins the objective."""
-    call = Call(runtime("endpoint", "WeightedOutput"), (weight,))
-    layer = KerasLayer(whole.names.claim(f"{keras_name(top.name)}_loss"), call)
+    if any(whole.net.shapes[blob] == () for blob in layer.bottoms):
+        # One number, which a loss before it may repeat for each sample.
+        mean = Call(runtime("reductions", "Reduction"), ([0], "MEAN"))
+        _apply(whole, top, mean, "mean")
+    _apply(whole, top, Call(runtime("endpoint", "WeightedOutput"), (weight,)), "loss")
+
+
+def _apply(whole: LoweredNet, top: Blob, call: Call, suffix: str) -> None:
+    """Replaces a top's tensor by what a layer of our own makes of it."""
+    name = whole.names.claim(f"{keras_name(top.name)}_{suffix}")
     made = Tensor(top.name)
-    whole.program.steps.append(Step(layer, (whole.tensors[top],), (made,)))
+    step = Step(KerasLayer(name, call), (whole.tensors[top],), (made,))
+    whole.program.steps.append(step)
     whole.tensors[top] = made
 
 
@@ -171,8 +185,6 @@ def _add_output(whole: LoweredNet, blob: Blob) -> None:
     layout = whole.form.boundary(whole.layouts[blob].rank)
     tensor = whole.read(blob, layout)
     program = whole.program
-    if layout.rank == 0 and not _is_loss(blob, whole.net):
-        tensor = _as_list(whole, blob, tensor)
     taken = {o.tensor for o in program.outputs}
     is_input = any(whole.tensors[source] is tensor for source in whole.sources)
     if tensor in taken or is_input:
@@ -185,20 +197,6 @@ def _add_output(whole: LoweredNet, blob: Blob) -> None:
         tensor = same
     if blob.name not in {o.key for o in program.outputs}:
         program.outputs.append(ModelOutput(blob.name, tensor))
-
-
-def _is_loss(blob: Blob, net: Net) -> bool:
-    op = find_op(net.producers()[blob].type)
-    return op is not None and op.is_loss
-
-
-def _as_list(whole: LoweredNet, blob: Blob, number: Tensor) -> Tensor:
-    """One number of the whole batch as a list of one: predict() joins those of batches."""
-    call = Call(runtime("shaping", "ReshapeAll"), ((-1,),))
-    layer = KerasLayer(whole.names.claim(f"{keras_name(blob.name)}_list"), call)
-    made = Tensor(blob.name)
-    whole.program.steps.append(Step(layer, (number,), (made,)))
-    return made
 
 
 def _needed(program: Program) -> set[Tensor]:

@@ -182,7 +182,8 @@ class _Merger:
         if different:
             fields = ", ".join(f"`{f}`" for f in sorted(different))
             self._mismatch(ours, f"differs between TRAIN and TEST in {fields}")
-            theirs.message.mark_read(*(name for name, _ in theirs.message.entries()))
+        # What equals TRAIN's is read there, and what may differ the op knows of.
+        theirs.message.mark_read(*(name for name, _ in theirs.message.entries()))
 
     def _mismatch(self, layer: Layer, what: str) -> None:
         self.diagnostics.warning(

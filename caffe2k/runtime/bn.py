@@ -46,11 +46,12 @@ class BN(keras.layers.Layer):
                 f"Axis {self.axis} holds the channels and must have a known size. "
                 f"Received an input of shape {tuple(input_shape)}"
             )
-        self.scale = self.add_weight(
-            shape=(channels,), initializer=self.scale_initializer, name="scale"
-        )
-        self.bias = self.add_weight(
-            shape=(channels,), initializer=self.bias_initializer, name="bias"
+        self.scale = self._weight("scale", channels, self.scale_initializer)
+        self.bias = self._weight("bias", channels, self.bias_initializer)
+
+    def _weight(self, name, channels, initializer):
+        return self.add_weight(
+            shape=(channels,), initializer=initializer, autocast=False, name=name
         )
 
     def call(self, inputs):
@@ -61,10 +62,10 @@ class BN(keras.layers.Layer):
         shape = self._statistics_shape(x.shape)
         out = (x - mean) / ops.sqrt(variance + self.epsilon)
         out = out * ops.reshape(self.scale, shape) + ops.reshape(self.bias, shape)
-        out = ops.cast(out, self.compute_dtype)
         if not self.return_statistics:
-            return out
-        return [out, ops.stop_gradient(mean), ops.stop_gradient(variance)]
+            return ops.cast(out, self.compute_dtype)
+        statistics = ops.stop_gradient(mean), ops.stop_gradient(variance)
+        return [ops.cast(result, self.compute_dtype) for result in (out, *statistics)]
 
     def compute_output_shape(self, input_shape):
         if not self.return_statistics:

@@ -286,6 +286,9 @@ class _ByInput(keras.layers.Layer):
 
     def _aligned(self, inputs):
         x, s = inputs
+        if not self.axes:
+            # One number, which a loss repeats for each sample.
+            return x, ops.mean(s)
         rank = len(x.shape)
         if (
             len(s.shape) != len(self.axes)

@@ -21,17 +21,19 @@ class _Neuron(keras.layers.Layer):
 
 def _along(x, value, slope):
     """Returns `value`, with the gradient `slope` towards x instead of its own."""
-    return ops.stop_gradient(value) + ops.stop_gradient(slope) * (
-        x - ops.stop_gradient(x)
-    )
+    slope = ops.stop_gradient(ops.convert_to_tensor(slope, x.dtype))
+    return ops.stop_gradient(value) + slope * (x - ops.stop_gradient(x))
 
 
 @keras.saving.register_keras_serializable(package="caffe_runtime")
 class AbsVal(_Neuron):
-    """The absolute value, with a gradient of 0 at 0. Caffe: absval_layer.cpp."""
+    """The absolute value, with a gradient of 0 at 0, which JAX has not.
+
+    Caffe: absval_layer.cpp.
+    """
 
     def call(self, inputs):
-        return ops.abs(inputs)
+        return inputs * ops.stop_gradient(ops.sign(inputs))
 
 
 @keras.saving.register_keras_serializable(package="caffe_runtime")

@@ -10,8 +10,8 @@ OPERATIONS = ("SUM", "ASUM", "SUMSQ", "MEAN")
 class Reduction(keras.layers.Layer):
     """coeff times the sum over `axes`, which disappear.
 
-    With all axes, the batch included, the output is one number, of shape ().
-    Caffe: reduction_layer.cpp.
+    If those are all axes, the batch included, the output has the shape (1,) instead of
+    (), so that predict() can join those of batches. Caffe: reduction_layer.cpp.
 
     Args:
         axes: positive axes of the input, 0 being the batch.
@@ -32,18 +32,23 @@ class Reduction(keras.layers.Layer):
         self.coeff = coeff
 
     def call(self, inputs):
-        axes = tuple(self.axes)
+        if len(self.axes) == len(inputs.shape):
+            inputs = ops.reshape(inputs, (1, -1))
+            axes = 1
+        else:
+            axes = tuple(self.axes)
         if self.operation == "MEAN":
             return self.coeff * ops.mean(inputs, axes)
         if self.operation == "ASUM":
-            inputs = ops.abs(inputs)
+            # On JAX the gradient of ops.abs is 1 at 0.
+            inputs = inputs * ops.stop_gradient(ops.sign(inputs))
         elif self.operation == "SUMSQ":
             inputs = ops.square(inputs)
         return self.coeff * ops.sum(inputs, axes)
 
     def compute_output_shape(self, input_shape):
-        kept = set(range(len(input_shape))) - set(self.axes)
-        return tuple(input_shape[axis] for axis in sorted(kept))
+        kept = sorted(set(range(len(input_shape))) - set(self.axes))
+        return tuple(input_shape[axis] for axis in kept) or (1,)
 
     def get_config(self):
         return {
@@ -59,6 +64,8 @@ def _largest(x, number):
 
     Of equal values the one further behind comes first.
     """
+    # Keras puts -0.0 before 0.0.
+    x = ops.where(x == 0, ops.zeros_like(x), x)
     if number == 1:
         last = x.shape[-1] - 1
         return last - ops.argmax(ops.flip(x, -1), axis=-1, keepdims=True)

@@ -91,7 +91,7 @@ class ROIPooling(_RegionPooling):
         pixels = ops.reshape(planes, (-1, channels))
         corner = images[:, None, None] * (height * width)
         pixel = self._first_maximum(
-            ops.stop_gradient(pixels), corner, rows, columns, width
+            ops.cast(ops.stop_gradient(pixels), "float32"), corner, rows, columns, width
         )
         index = ops.maximum(pixel, 0) * channels + np.arange(channels, dtype="int32")
         values = ops.take(ops.reshape(planes, (-1,)), index, axis=0)
@@ -139,7 +139,7 @@ class ROIPooling(_RegionPooling):
         *_, where = ops.while_loop(
             lambda step, best, where: step < tall * wide,
             look,
-            (0, ops.full(shape, LOWEST, pixels.dtype), ops.full(shape, -1, "int32")),
+            (0, ops.full(shape, LOWEST, "float32"), ops.full(shape, -1, "int32")),
         )
         return where
 

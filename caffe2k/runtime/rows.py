@@ -33,16 +33,17 @@ class Filter(keras.layers.Layer):
     """The samples of each input for which the last input, the selector, is not 0.
 
     For the inputs [x, ..., selector] the list of what is left of the others, or that one
-    tensor. The number of samples depends on data, which JAX can't compile.
-    Caffe: filter_layer.cpp.
+    tensor. The selector has no gradient. Caffe: filter_layer.cpp.
     """
 
     def __init__(self, **kwargs):
         super().__init__(autocast=False, **kwargs)
+        # How many samples are left depends on their values: JAX can't compile that.
+        self.supports_jit = False
 
     def call(self, inputs):
         *blobs, selector = inputs
-        (rows,) = ops.nonzero(ops.reshape(selector, (-1,)))
+        (rows,) = ops.nonzero(ops.reshape(ops.stop_gradient(selector), (-1,)))
         kept = [ops.take(x, rows, axis=0) for x in blobs]
         return kept[0] if len(kept) == 1 else kept
 

@@ -75,32 +75,26 @@ class SpatialTransformer(keras.layers.Layer):
 
     def _mapped(self, entries, grid):
         return sum(
-            entry[:, None, None] * axis for entry, axis in zip(entries, grid, strict=True)
+            entry[:, None, None] * axis
+            for entry, axis in zip(entries, grid, strict=True)
         )
 
     def _sampled(self, x, row, column):
         height, width, channels = x.shape[1:]
         pixels = ops.reshape(x, (-1, channels))
         image = ops.arange(ops.shape(x)[0], dtype="int32")[:, None, None]
-        top, left = (ops.stop_gradient(ops.floor(place)) for place in (row, column))
         total = 0.0
-        for m in (top, top + 1):
-            for n in (left, left + 1):
+        for m, by_row in _neighbours(row):
+            for n, by_column in _neighbours(column):
                 inside = ops.logical_and(
                     ops.logical_and(m >= 0, m < height),
                     ops.logical_and(n >= 0, n < width),
                 )
-                weight = (1 - self._distance(row, m, top)) * (
-                    1 - self._distance(column, n, left)
-                )
-                weight = ops.where(inside, weight, 0.0)
+                weight = ops.where(inside, by_row * by_column, 0.0)
                 pixel = (image * height + _index(m, height)) * width
                 value = ops.take(pixels, pixel + _index(n, width), axis=0)
                 total = total + ops.cast(weight, x.dtype)[..., None] * value
         return total
-
-    def _distance(self, place, corner, low):
-        return place - corner if corner is low else corner - place
 
     def compute_output_shape(self, input_shape):
         shape = list(input_shape[0])
@@ -117,6 +111,12 @@ class SpatialTransformer(keras.layers.Layer):
             "learns_planes": self.learns_planes,
             "data_format": self.data_format,
         }
+
+
+def _neighbours(place):
+    """Returns the whole numbers around each place, and their weights."""
+    low = ops.stop_gradient(ops.floor(place))
+    return (low, 1 - (place - low)), (low + 1, 1 - (low + 1 - place))
 
 
 def _index(place, extent):

@@ -4,6 +4,7 @@ Keras has no such layers; its extract_patches orders the values of a window othe
 """
 
 import itertools
+import math
 
 import keras
 from keras import ops
@@ -76,7 +77,8 @@ class Im2col(keras.layers.Layer):
         ]
         columns = ops.stack(parts, axis=channels + 1)
         shape = list(ops.shape(parts[0]))
-        shape[channels] = inputs.shape[channels] * len(parts)
+        known = inputs.shape[channels]
+        shape[channels] = -1 if known is None else known * len(parts)
         return ops.reshape(columns, shape)
 
     def _places(self, x, place, counts):
@@ -94,8 +96,8 @@ class Im2col(keras.layers.Layer):
         spatial, channels = self._axes(len(shape))
         for axis, count in zip(spatial, self._counts(input_shape), strict=True):
             shape[axis] = count
-        for size in self.kernel_size:
-            shape[channels] *= size
+        if shape[channels] is not None:
+            shape[channels] *= math.prod(self.kernel_size)
         return tuple(shape)
 
     def get_config(self):

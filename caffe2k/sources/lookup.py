@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -13,6 +14,6 @@ def find_beside(named: str, folder: Path) -> Path | None:
     """
     for start in (folder, *folder.absolute().parents, Path()):
         candidate = start / named
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
     return None

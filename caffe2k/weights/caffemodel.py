@@ -190,4 +190,5 @@ def _read_layer(
 
 
 def _text(buffer: memoryview, field: wire.Field) -> str:
-    return bytes(buffer[field.start : field.stop]).decode("utf-8", "backslashreplace")
+    """A name; bytes that are no UTF-8 are kept as the reader of prototxts keeps them."""
+    return bytes(buffer[field.start : field.stop]).decode("utf-8", "surrogateescape")

@@ -70,8 +70,8 @@ def _backward(
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
     for name, grad in zip(tensors, grads[0], strict=True):
-        passes.din[name] = net.to_caffe(np.asarray(grad))
-    # An embedding's gradient holds the rows that were read.
+        passes.din[name] = net.to_caffe(np.asarray(tf.convert_to_tensor(grad)))
+    # An embedding's gradient holds the rows that were read, as that of taken samples.
     dense = [np.asarray(tf.convert_to_tensor(g)) for g in grads[1]]
     by_path = {v.path: g for v, g in zip(variables, dense, strict=True)}
     gradients, values = {}, {}

@@ -21,6 +21,9 @@ from click.testing import CliRunner, Result
 from caffe2k.cli import main
 from tests.errors.binaries import BINARIES
 
+TEN_MISTAKES = "ten_mistakes"
+"""The one case that is not called after a code."""
+
 HERE = Path(__file__).resolve().parent
 _OURS = ("command", "expected.txt", "without")
 

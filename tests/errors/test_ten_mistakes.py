@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import pytest
-from click.testing import CliRunner
-
-from caffe2k.cli import main
-
-FOLDER = Path(__file__).resolve().parent / "ten_mistakes"
+from tests.errors import cases
 
 
-def test_ten_mistakes_are_ten_diagnostics(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(FOLDER)
-    result = CliRunner().invoke(main, ["translate", "train_val.prototxt"])
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    assert result.stderr == (FOLDER / "expected.txt").read_text(encoding="utf-8")
+def test_ten_mistakes_are_ten_diagnostics() -> None:
+    result, left = cases.run(cases.TEN_MISTAKES)
+    assert (result.exit_code, result.stdout, left) == (1, "", [])
     *diagnostics, end = result.stderr.split("\n\n")
     assert end == "10 errors; nothing was written\n"
     assert len(diagnostics) == 10

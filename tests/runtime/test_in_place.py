@@ -19,7 +19,16 @@ STEPS = {
     "cube": ("Power", {"power": 3.0}),
     "root": ("Power", {"power": 1.5, "scale": 0.1, "shift": 9.0}),
     "constant": ("Power", {"power": 0.0}),
+    "shifted": ("Power", {"shift": 0.5}),
     "dropout": ("Dropout", {"rate": 0.5}),
+    "bnll": ("BNLL", {}),
+    "clip": ("Clip", {"min": -0.4, "max": 0.9}),
+    "elu": ("ELU", {"alpha": 0.7}),
+    "selu": ("ELU", {"alpha": 1.6, "scale": 1.05}),
+    "exp": ("Exp", {"base": 2.0, "scale": 0.5, "shift": -0.3}),
+    "log": ("Log", {"base": 3.0, "scale": 0.5, "shift": 4.0}),
+    "swish": ("Swish", {"beta": 1.3}),
+    "relu6": ("ReLU6", {"negative_slope": 0.1}),
 }
 
 
@@ -31,6 +40,14 @@ class Buffers:
         self.diff = np.zeros_like(data)
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def base_of(base=None, scale=1.0, shift=0.0):
+    return 1 if base is None else np.log(base), scale, shift
+
+
 def forward(kind, settings, bottom, top):
     """The Forward_cpu of each layer, in the order in which it reads and writes."""
     x = bottom.data
@@ -38,17 +55,46 @@ def forward(kind, settings, bottom, top):
         slope = settings.get("negative_slope", 0.0)
         top.data[...] = np.maximum(x, 0) + slope * np.minimum(x, 0)
     elif kind == "Sigmoid":
-        top.data[...] = 1 / (1 + np.exp(-x))
+        top.data[...] = sigmoid(x)
     elif kind == "TanH":
         top.data[...] = np.tanh(x)
     elif kind == "Power":
         power, scale, shift = powers(settings)
         top.data[...] = (shift + scale * x) ** power
-    else:
+    elif kind == "Dropout":
         top.data[...] = x
+    else:
+        return forward_of_others(kind, settings, bottom, top)
+    return None
 
 
-def backward(kind, settings, bottom, top):
+def forward_of_others(kind, settings, bottom, top):
+    """The same; returns what the layer keeps in memory of its own."""
+    x, kept = bottom.data, None
+    if kind == "BNLL":
+        top.data[...] = np.log(1 + np.exp(x))
+    elif kind == "Clip":
+        top.data[...] = np.clip(x, settings["min"], settings["max"])
+    elif kind == "ELU":
+        below = settings["alpha"] * (np.exp(np.minimum(x, 0)) - 1)
+        top.data[...] = settings.get("scale", 1.0) * (np.maximum(x, 0) + below)
+    elif kind == "Exp":
+        log_base, scale, shift = base_of(**settings)
+        top.data[...] = log_base * scale * x
+        top.data[...] = np.exp(top.data) * np.exp(log_base * shift)
+    elif kind == "Log":
+        log_base, scale, shift = base_of(**settings)
+        top.data[...] = np.log(scale * x + shift) / log_base
+    elif kind == "Swish":
+        kept = sigmoid(settings["beta"] * x)
+        top.data[...] = x * kept
+    else:
+        leaky = np.maximum(x, 0) + settings["negative_slope"] * np.minimum(x, 0)
+        top.data[...] = np.minimum(leaky, 6)
+    return kept
+
+
+def backward(kind, settings, bottom, top, kept=None):
     """The Backward_cpu of each layer; what it writes first, it may then read."""
     if kind == "ReLU":
         slope = settings.get("negative_slope", 0.0)
@@ -60,8 +106,38 @@ def backward(kind, settings, bottom, top):
         bottom.diff[...] = top.diff * (1 - top.data * top.data)
     elif kind == "Power":
         power_backward(settings, bottom, top)
-    else:
+    elif kind == "Dropout":
         bottom.diff[...] = top.diff
+    else:
+        backward_of_others(kind, settings, bottom, top, kept)
+
+
+def backward_of_others(kind, settings, bottom, top, kept):
+    x, y = bottom.data, top.data
+    if kind == "BNLL":
+        power = np.exp(np.minimum(x, 50))
+        bottom.diff[...] = top.diff * power / (power + 1)
+    elif kind == "Clip":
+        inside = (x >= settings["min"]) & (x <= settings["max"])
+        bottom.diff[...] = top.diff * inside
+    elif kind == "ELU":
+        slope = (x > 0) + (settings["alpha"] + y) * (x <= 0)
+        bottom.diff[...] = settings.get("scale", 1.0) * top.diff * slope
+    elif kind == "Exp":
+        log_base, scale, _ = base_of(**settings)
+        bottom.diff[...] = y * top.diff
+        bottom.diff[...] *= log_base * scale
+    elif kind == "Log":
+        log_base, scale, shift = base_of(**settings)
+        bottom.diff[...] = x
+        bottom.diff[...] = scale / log_base / (scale * bottom.diff + shift)
+        bottom.diff[...] = top.diff * bottom.diff
+    elif kind == "Swish":
+        beta = settings["beta"]
+        bottom.diff[...] = top.diff * (beta * y + kept * (1 - beta * y))
+    else:
+        slope = (x > 0) + settings["negative_slope"] * (x <= 0)
+        bottom.diff[...] = top.diff * slope * (x < 6)
 
 
 def power_backward(settings, bottom, top):
@@ -93,22 +169,25 @@ def caffe(steps, x, dy, first_in_place):
     blob = Buffers(x)
     first = blob if first_in_place else Buffers(x)
     pairs = [(first, blob)] + [(blob, blob)] * (len(steps) - 1)
-    for (kind, settings), (bottom, top) in zip(steps, pairs, strict=True):
+    kept = [
         forward(kind, settings, bottom, top)
+        for (kind, settings), (bottom, top) in zip(steps, pairs, strict=True)
+    ]
     output = blob.data.copy()
     blob.diff[...] = dy
-    for (kind, settings), (bottom, top) in reversed(
-        list(zip(steps, pairs, strict=True))
+    for (kind, settings), (bottom, top), own in reversed(
+        list(zip(steps, pairs, kept, strict=True))
     ):
-        backward(kind, settings, bottom, top)
+        backward(kind, settings, bottom, top, own)
     return output, first.diff
 
 
 RUNS = [
-    names
-    for length in (1, 2, 3)
-    for names in itertools.product(STEPS, repeat=length)
-    if length < 3 or names[1] in ("linear", "sigmoid", "dropout")
+    *itertools.product(STEPS),
+    *itertools.product(STEPS, STEPS),
+    *itertools.product(
+        STEPS, ("linear", "sigmoid", "dropout"), ("leaky", "log", "swish", "dropout")
+    ),
 ]
 
 

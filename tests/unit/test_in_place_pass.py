@@ -31,7 +31,10 @@ C = DATA + convolution("c", "data")
         (in_place("r", "ReLU", LEAKY), ["Conv2D", "ReLU"]),
         (in_place("s", "Sigmoid"), ["Conv2D"]),
         (in_place("d", "Dropout") + in_place("s", "Sigmoid"), None),
-        (in_place("p", "Power"), ["Conv2D"]),
+        (in_place("p", "Power", "power_param { scale: 0 }"), None),
+        (in_place("e", "ELU"), ["Conv2D"]),
+        (in_place("e", "Exp") + layer("a", "AbsVal", "c"), ["Conv2D", "AbsVal"]),
+        (in_place("r", "ReLU6"), ["Conv2D", "ReLU6"]),
     ],
 )
 def test_what_does_not_show_stays(layers: str, expected: list[str] | None) -> None:
@@ -50,6 +53,14 @@ def test_what_does_not_show_stays(layers: str, expected: list[str] | None) -> No
         in_place("s", "Sigmoid") + in_place("d", "Dropout"),
         layer("s", "Sigmoid", "c", "s") + layer("d", "Dropout", "s", "s"),
         in_place("r", "ReLU") + in_place("t", "TanH") + in_place("d", "Dropout"),
+        in_place("p", "Power"),
+        in_place("l", "Log"),
+        in_place("b", "BNLL"),
+        in_place("k", "Clip", "clip_param { min: 0 max: 1 }"),
+        in_place("e", "ELU", "elu_param { alpha: -1 }"),
+        in_place("e", "ELU") + in_place("d", "Dropout"),
+        in_place("s", "Swish") + in_place("d", "Dropout"),
+        layer("e", "Exp", "c", "e") + layer("d", "Dropout", "e", "e"),
     ],
 )
 def test_what_shows_becomes_one_layer_and_a_warning(layers: str) -> None:
@@ -76,3 +87,21 @@ def test_what_has_no_such_form_is_said() -> None:
 def test_a_deploy_net_has_no_gradients() -> None:
     text = C.replace("force_backward: true", "") + in_place("p", "Power", TWICE)
     assert kinds(text) == ["Conv2D", "Rescaling"]
+
+
+def test_what_nothing_learned_leads_to_has_no_gradient() -> None:
+    text = (
+        entry("data", 2, 3, 8, 8)
+        + layer("p", "Power", "data", "data", TWICE)
+        + convolution("c", "data")
+        + in_place("s", "Sigmoid")
+        + in_place("d", "Dropout")
+        + layer("sum", "Reduction", "c", "sum", "loss_weight: 1")
+    )
+    diagnostics = Diagnostics()
+    assert kinds(text, diagnostics)[:3] == ["Rescaling", "Conv2D", "InPlaceRun"]
+    assert [d.code for d in diagnostics] == ["in-place-gradient"]
+    frozen = text.replace('top: "c"', 'top: "c" param { lr_mult: 0 }', 1)
+    frozen = frozen.replace("lr_mult: 0 }", "lr_mult: 0 } param { lr_mult: 0 }")
+    assert "InPlaceRun" not in kinds(frozen)
+    assert kinds("force_backward: true\n" + frozen)[0] == "InPlaceRun"

@@ -1,0 +1,190 @@
+"""Deconvolution and depthwise convolutions through emitted code.
+
+Expected are the NumPy readings of the C++ in tests/runtime/convolution_rules.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conformance.against_rules import FORMATS, Dout, blobs, check, emitted, normal
+from tests.conformance.emitted import EmittedNet
+from tests.conformance.gradients import run
+from tests.conformance.suite import error
+from tests.runtime import convolution_rules
+from tests.unit.nets import layer
+
+Rule = Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+
+
+def convolution_passes(
+    kind: str,
+    param: str,
+    shape: tuple[int, ...],
+    geometry: tuple,
+    folder: Path,
+    form: str,
+) -> tuple[EmittedNet, np.ndarray, Dout, tuple]:
+    """The net, its input, and what the rule makes of them."""
+    x, dout = normal(*shape), Dout()
+    op = layer("op", kind, "x", "out", f"convolution_param {{ {param} }}")
+    net = emitted(op, {"x": x}, folder, form)
+    weights = blobs(net)
+    bias = weights[1] if len(weights) > 1 else None
+    rule: Rule = (
+        convolution_rules.deconvolution
+        if kind == "Deconvolution"
+        else convolution_rules.convolution
+    )
+    return net, x, dout, rule(x, weights[0], bias, *geometry, dout)
+
+
+DECONVOLUTIONS = [
+    # param, shape, (stride, pad, dilation, group)
+    ("kernel_size: 4 stride: 2 pad: 1", (2, 3, 4, 5), ((2, 2), (1, 1), (1, 1), 1)),
+    ("kernel_size: 3 stride: 2", (2, 3, 4, 5), ((2, 2), (0, 0), (1, 1), 1)),
+    ("kernel_size: 2 stride: 3", (2, 3, 4, 5), ((3, 3), (0, 0), (1, 1), 1)),
+    ("kernel_size: 3 stride: 4 pad: 2", (1, 3, 4, 5), ((4, 4), (2, 2), (1, 1), 1)),
+    ("kernel_size: 1 stride: 2", (1, 3, 2, 2), ((2, 2), (0, 0), (1, 1), 1)),
+    (
+        "kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 1 pad_h: 0 pad_w: 2",
+        (2, 3, 4, 5),
+        ((3, 1), (0, 2), (1, 1), 1),
+    ),
+    (
+        "kernel_size: 2 kernel_size: 4 stride: 1 stride: 2 pad: 0 pad: 1",
+        (2, 2, 4, 5),
+        ((1, 2), (0, 1), (1, 1), 1),
+    ),
+    ("kernel_size: 3 dilation: 2 pad: 1", (2, 3, 4, 5), ((1, 1), (1, 1), (2, 2), 1)),
+    (
+        "kernel_size: 3 stride: 2 dilation: 2 dilation: 1",
+        (2, 3, 4, 5),
+        ((2, 2), (0, 0), (2, 1), 1),
+    ),
+    (
+        "kernel_size: 4 stride: 2 pad: 1 group: 2",
+        (2, 4, 3, 3),
+        ((2, 2), (1, 1), (1, 1), 2),
+    ),
+    (
+        "kernel_size: 2 stride: 3 dilation: 2 group: 6 bias_term: false",
+        (2, 6, 3, 3),
+        ((3, 3), (0, 0), (2, 2), 6),
+    ),
+    ("kernel_size: 4 stride: 2 pad: 1", (2, 3, 5), ((2,), (1,), (1,), 1)),
+    ("kernel_size: 3 stride: 2 pad: 1", (2, 3, 5), ((2,), (1,), (1,), 1)),
+    ("kernel_size: 2 stride: 3", (2, 3, 5), ((3,), (0,), (1,), 1)),
+    (
+        "kernel_size: 3 stride: 2 pad: 1",
+        (1, 3, 3, 2, 3),
+        ((2,) * 3, (1,) * 3, (1,) * 3, 1),
+    ),
+    (
+        "kernel_size: 2 stride: 2 group: 3",
+        (1, 3, 3, 2, 3),
+        ((2,) * 3, (0,) * 3, (1,) * 3, 3),
+    ),
+]
+
+
+@pytest.mark.parametrize(("param", "shape", "geometry"), DECONVOLUTIONS)
+def test_deconvolution(
+    param: str, shape: tuple[int, ...], geometry: tuple, tmp_path: Path
+) -> None:
+    net, x, dout, (top, dx, dw, db) = convolution_passes(
+        "Deconvolution", f"num_output: 6 {param}", shape, geometry, tmp_path, FORMATS[0]
+    )
+    gradients = {"x": dx, "0": dw, "1": db}
+    if "bias_term" in param:
+        del gradients["1"]
+    check(run(net, {"x": x}, {"out": dout.drawn}), top, gradients)
+
+
+@pytest.mark.parametrize(("param", "shape", "geometry"), DECONVOLUTIONS)
+def test_deconvolution_channels_first(
+    param: str, shape: tuple[int, ...], geometry: tuple, tmp_path: Path
+) -> None:
+    """Compiled, as fit() does it: TensorFlow's CPU has no such kernels of its own."""
+    net, x, _, (top, *_) = convolution_passes(
+        "Deconvolution", f"num_output: 6 {param}", shape, geometry, tmp_path, FORMATS[1]
+    )
+    out = tf.function(net.model, jit_compile=True)(net.to_keras(x))
+    assert error(net.to_caffe(np.asarray(out)), top) <= 1e-5
+
+
+def test_deconvolution_of_several_bottoms(tmp_path: Path) -> None:
+    inputs = {"x": normal(2, 3, 4, 4), "y": normal(2, 3, 4, 4)}
+    param = "convolution_param { num_output: 2 kernel_size: 3 stride: 2 }"
+    op = layer("op", "Deconvolution", "x y", "out other", param)
+    net = emitted(op, inputs, tmp_path, FORMATS[0])
+    results = [
+        convolution_rules.deconvolution(
+            x, *blobs(net), (2, 2), (0, 0), (1, 1), 1, np.ones_like
+        )
+        for x in inputs.values()
+    ]
+    ones = np.ones_like(results[0][0], "float32")
+    passes = run(net, inputs, {"out": ones, "other": ones})
+    (top, dx, dw, db), (other, dy, dw2, db2) = results
+    assert error(passes.out["other"], other) <= 1e-5
+    check(passes, top, {"x": dx, "y": dy, "0": dw + dw2, "1": db + db2})
+
+
+DEPTHWISE = [
+    # type, param, shape, (stride, pad, dilation, group)
+    (
+        "ConvolutionDepthwise",
+        "num_output: 9 kernel_size: 3 pad: 1 stride: 1",
+        (2, 4, 5, 6),
+        ((1, 1), (1, 1), (1, 1), 4),
+    ),
+    (
+        "ConvolutionDepthwise",
+        "kernel_h: 3 kernel_w: 2 pad: 0 stride: 2 group: 3 dilation: 2 bias_term: false",
+        (2, 4, 8, 7),
+        ((2, 2), (0, 0), (2, 2), 4),
+    ),
+    (
+        "ConvolutionDepthwise",
+        "kernel_size: 3 pad: 1 stride_h: 2 stride_w: 1",
+        (2, 4, 8, 7),
+        ((2, 1), (1, 1), (1, 1), 4),
+    ),
+    (
+        "ConvolutionDepthwise",
+        "kernel_size: 3 pad: 1 stride: 2",
+        (2, 1, 8, 7),
+        ((2, 2), (1, 1), (1, 1), 1),
+    ),
+    (
+        "DepthwiseConvolution",
+        "num_output: 8 kernel_size: 3 pad: 1 stride: 2",
+        (2, 4, 5, 6),
+        ((2, 2), (1, 1), (1, 1), 4),
+    ),
+    (
+        "DepthwiseConvolution",
+        "num_output: 4 kernel_size: 3 group: 2 dilation: 2",
+        (2, 4, 6, 6),
+        ((1, 1), (0, 0), (2, 2), 2),
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "param", "shape", "geometry"), DEPTHWISE)
+def test_depthwise(
+    kind: str, param: str, shape: tuple[int, ...], geometry: tuple, tmp_path: Path
+) -> None:
+    net, x, dout, (top, dx, dw, db) = convolution_passes(
+        kind, param, shape, geometry, tmp_path, FORMATS[0]
+    )
+    gradients = {"x": dx, "0": dw, "1": db}
+    if "bias_term" in param:
+        del gradients["1"]
+    check(run(net, {"x": x}, {"out": dout.drawn}), top, gradients)
