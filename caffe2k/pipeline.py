@@ -17,7 +17,7 @@ from caffe2k.passes.fuse import fuse_activations
 from caffe2k.passes.in_place import join_in_place
 from caffe2k.passes.lower import lower
 from caffe2k.passes.merge import merge_phases
-from caffe2k.passes.resolve import resolve
+from caffe2k.passes.resolve import Unresolved, report_unsupported, resolve
 from caffe2k.passes.select import select_layers, state_of
 from caffe2k.passes.shapes import infer_shapes
 from caffe2k.passes.shared_recurrence import warn_of_shared_recurrence
@@ -101,11 +101,13 @@ def analyse(
     """
     data = BlobShapes(root, options.input_shapes, diagnostics)
     nets: dict[Phase, Net] = {}
+    unresolved = Unresolved()
     for phase in _phases(message, options):
         state = state_of(message, phase, (states or {}).get(phase))
         layers = select_layers(message, state, diagnostics)
-        net = resolve(message, layers, phase, diagnostics)
+        net = resolve(message, layers, phase, unresolved, diagnostics)
         nets[phase] = infer_shapes(net, data, diagnostics)
+    report_unsupported(unresolved, diagnostics)
     if not diagnostics.has_errors and not any(net.layers for net in nets.values()):
         _report_empty(message, diagnostics)
     return nets

@@ -55,7 +55,8 @@ def target_text(target: Target) -> str:
 
 
 _PRAGMA = re.compile(
-    r"#\s*(?=(noqa|ruff|fmt|isort|flake8|mypy|pyright|pylint)\b|type:\s*ignore)", re.I
+    r"#\s*(?=(noqa|ruff|fmt|isort|flake8|mypy|pyright|pylint)\b|type:\s*ignore)",
+    re.IGNORECASE,
 )
 
 

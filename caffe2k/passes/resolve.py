@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from caffe2k.diagnostics import Diagnostics, did_you_mean, nearest
 from caffe2k.ir.net import Blob, Layer, Net, ParamSpec, Phase
@@ -17,10 +18,21 @@ _WIRING = ("bottom", "top", "include", "exclude", "phase", "type", _NAMELESS)
 _NO_WIRING = {"name", "force_backward", "debug_info", "state"}
 
 
+@dataclass
+class Unresolved:
+    """What is wrong in any phase, and to be told once for all of them."""
+
+    missing: set[str] = field(default_factory=set)
+    """Blobs that no layer writes, all reported."""
+    unsupported: dict[int, Message] = field(default_factory=dict)
+    """Layers of types that have no op, by their place in the file; not yet reported."""
+
+
 def resolve(
     whole: Message,
     messages: Iterable[tuple[int, Message]],
     phase: Phase,
+    unresolved: Unresolved,
     diagnostics: Diagnostics,
 ) -> Net:
     """The net of one phase, with the connections that Net::Init (net.cpp) makes.
@@ -29,9 +41,8 @@ def resolve(
     be connected is left out; what it writes is not missed by others.
     """
     layers: list[Layer] = []
-    unsupported: list[Message] = []
     newest: dict[str, Blob] = {}
-    unknown: set[str] = set()
+    unknown = set(unresolved.missing)
     all_known = whole.lost <= _NO_WIRING
     for index, message in messages:
         if message.has_lost(*_WIRING):
@@ -42,12 +53,14 @@ def resolve(
         for i in missing:
             name = message.bottom[i]
             _report_missing(i, message, index, newest, whole, diagnostics)
+            unresolved.missing.add(name)
             unknown.update((name, *_written_with(name, whole)))
-        _report_duplicates(message, newest, diagnostics)
+        if not missing:
+            _report_duplicates(message, newest, diagnostics)
         if not message.type:
             _report_untyped(message, diagnostics)
         elif find_op(message.type) is None:
-            unsupported.append(message)
+            unresolved.unsupported[index] = message
         if any(name not in newest for name in message.bottom):
             unknown.update(message.top)
             continue
@@ -59,7 +72,6 @@ def resolve(
             continue
         newest.update({top.name: top for top in layer.tops})
         layers.append(layer)
-    _report_unsupported(unsupported, diagnostics)
     return Net(whole.name, frozenset({phase}), tuple(layers))
 
 
@@ -263,10 +275,10 @@ def _report_untyped(message: Message, diagnostics: Diagnostics) -> None:
     )
 
 
-def _report_unsupported(messages: list[Message], diagnostics: Diagnostics) -> None:
+def report_unsupported(unresolved: Unresolved, diagnostics: Diagnostics) -> None:
     """One diagnostic for all layers of types that have no op, and one for each typo."""
     others: list[Message] = []
-    for message in messages:
+    for _, message in sorted(unresolved.unsupported.items()):
         near = nearest(message.type, registered_ops(), cutoff=0.8)
         if near is None or _is_variant(message.type, near):
             others.append(message)

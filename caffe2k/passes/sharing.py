@@ -7,7 +7,11 @@ from caffe2k.ir.net import Layer, Net, ParamKey, ParamSpec, Shape, count
 
 
 def share_params(net: Net, diagnostics: Diagnostics) -> Net:
-    """Fills `owners` and `multipliers` as Net::AppendParam (net.cpp) does."""
+    """Fills `owners` and `multipliers` as Net::AppendParam (net.cpp) does.
+
+    After a mistake in a `param` nothing is shared: what shares with it can't be judged.
+    """
+    known = not any(layer.message.has_lost("param") for layer in net.layers)
     owners: dict[ParamKey, ParamKey] = {}
     specs: dict[ParamKey, ParamSpec] = {}
     by_name: dict[str, tuple[ParamKey, Shape, Layer]] = {}
@@ -16,7 +20,7 @@ def share_params(net: Net, diagnostics: Diagnostics) -> Net:
         _check_param_count(layer, len(shapes), net, diagnostics)
         for i, shape in enumerate(shapes):
             spec, key = layer.param(i), (layer.index, i)
-            if not spec.name or spec.name not in by_name:
+            if not known or not spec.name or spec.name not in by_name:
                 specs[key] = spec
                 if spec.name:
                     by_name[spec.name] = (key, shape, layer)

@@ -200,7 +200,8 @@ def _batch_outputs(model):
     return [
         name
         for name, tensor in output.items()
-        if getattr(tensor._keras_history.operation, "repeats_number", False)
+        if tuple(tensor.shape) == (1,)
+        or getattr(tensor._keras_history.operation, "repeats_number", False)
     ]
 
 

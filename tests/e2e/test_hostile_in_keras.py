@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffe2k.pipeline import Options
 from caffe2k.schema.caffe_pb2 import BlobProto, BlobShape, LayerParameter, NetParameter
 from caffe2k.translation import Translation, translate
 from tests.conformance.emitted import imported
@@ -68,9 +67,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> tuple[Translation, Path
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "net.prototxt").write_text(net())
     (folder / "net.caffemodel").write_bytes(caffemodel().SerializeToString())
-    translation = translate(
-        folder / "net.prototxt", weights=folder / "net.caffemodel", options=Options()
-    )
+    translation = translate(folder / "net.prototxt", weights=folder / "net.caffemodel")
     translation.write(folder / "keras")
     return translation, folder / "keras"
 
@@ -93,6 +90,7 @@ def test_each_layer_has_its_own_weights(model) -> None:  # type: ignore[no-untyp
         assert np.allclose(outputs[layer.name], x @ weights.T + bias, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_it_is_saved_and_loaded(model, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     import keras
 

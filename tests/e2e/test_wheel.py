@@ -116,11 +116,3 @@ def test_it_translates_as_the_checkout_does(unpacked: Path, tmp_path: Path) -> N
     expected = arrays(tmp_path / "from_checkout" / WEIGHTS)
     assert ported.keys() == expected.keys() != set()
     assert all(np.array_equal(ported[name], expected[name]) for name in expected)
-
-
-def test_its_schema_is_made_from_its_grammar(unpacked: Path, tmp_path: Path) -> None:
-    read = (
-        "from caffe2k.resources import grammar; print(grammar('caffe.proto'), end='')"
-    )
-    printed = run("-c", read, folder=tmp_path, path=unpacked)
-    assert printed == (ROOT / "grammars/caffe.proto").read_text(encoding="utf-8")

@@ -21,6 +21,7 @@ from caffe2k.runtime.losses import SoftmaxWithLoss
 from caffe2k.runtime.metrics import BatchAccuracy, PerClassAccuracy
 from caffe2k.runtime.multipliers import Multiplier, resolve_multipliers
 from caffe2k.runtime.optimizers import CaffeSGD
+from caffe2k.runtime.reductions import Reduction
 from caffe2k.runtime.schedules import Fixed, Step
 
 
@@ -214,6 +215,7 @@ def test_evaluation_reports_what_layers_compute_of_a_batch(capsys):
     outputs = {
         "loss": LossEndpoint(SoftmaxWithLoss(), 0.5, name="inner")([data, label]),
         "per": BatchAccuracy(per_class=True, name="per")([data, label]),
+        "sum": Reduction([0, 1], name="sum")(data),
         "blob": keras.layers.Identity(name="blob")(data),
     }
     model = keras.Model([data, label], outputs)
@@ -231,6 +233,8 @@ def test_evaluation_reports_what_layers_compute_of_a_batch(capsys):
     assert means["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
     shares = [PerClassAccuracy(3)(x["label"], x["data"]) for x in batches]
     np.testing.assert_allclose(means["per"], np.mean(shares, axis=0), rtol=1e-5)
-    assert set(means) == {"loss", "per"}
+    sums = [x["data"].sum() for x in batches]
+    assert means["sum"] == pytest.approx(np.mean(sums), rel=1e-4)
+    assert set(means) == {"loss", "per", "sum"}
     lines = capsys.readouterr().out.splitlines()
     assert sum("Test net output: per = " in line for line in lines) == 3
