@@ -55,7 +55,7 @@ def target_text(target: Target) -> str:
 
 
 _PRAGMA = re.compile(
-    r"#\s*(?=(noqa|ruff|fmt|isort|flake8|mypy|pyright|pylint)\b|type:\s*ignore)",
+    r"#\s*(?=noqa|(ruff|fmt|yapf|isort|flake8|mypy|pyright|pylint)\b|type:\s*ignore)",
     re.IGNORECASE,
 )
 

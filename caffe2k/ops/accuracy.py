@@ -81,6 +81,8 @@ class SegAccuracy(PairOp):
                 f"layer `{self.layer.name}` needs one label for each pixel of "
                 f"{bottom[0]}, not {bottom[1]}",
                 field="bottom",
+                index=1,
+                help="labels have the shape (N, 1, H, W)",
             )
         return [(1, 1, 1, 3)]
 

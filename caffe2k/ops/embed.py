@@ -29,7 +29,10 @@ class Embed(LayerOp):
         name = self.layer.name
         if self.p.num_output < 1:
             raise OpError(
-                "missing-num-output", f"layer `{name}` has no `num_output`", field=_PATH
+                "missing-num-output",
+                f"layer `{name}` has no `num_output`",
+                field=_PATH,
+                help=f"add it to `{_PATH}`",
             )
         if self.p.input_dim < 1:
             raise OpError(

@@ -83,12 +83,14 @@ class SmoothL1Loss(DifferenceOp):
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         wanted = legacy_shape(bottom[0])[1:]
-        for other in bottom[1:]:
+        for index, other in enumerate(bottom):
             if legacy_shape(other)[1:] != wanted:
                 raise OpError(
                     "bottom-shapes",
                     f"layer `{self.layer.name}` compares {bottom[0]} with {other}",
                     field="bottom",
+                    index=index,
+                    help="all but the first size must be equal",
                 )
         return super().infer_shapes(bottom, data)
 
@@ -141,6 +143,7 @@ class ContrastiveLoss(PairOp):
                 f"layer `{self.layer.name}` takes two blobs (N, C) and one value for each "
                 f"pair, not {bottom[0]}, {bottom[1]} and {bottom[2]}",
                 field="bottom",
+                help="1 for pairs that are alike, 0 for others",
             )
         return [()]
 

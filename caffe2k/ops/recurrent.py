@@ -259,6 +259,7 @@ class LSTMUnit(LayerOp):
             f"layer `{self.layer.name}` needs bottoms of shapes (1, streams, units), "
             f"(1, streams, 4 * units) and (1, streams), not {', '.join(map(str, bottom))}",
             field="bottom",
+            help="they are the cell before, the gates, and where sequences go on",
         )
 
     def lower(self, k: Lowering) -> None:

@@ -55,13 +55,14 @@ def resolve(
             _report_missing(i, message, index, newest, whole, diagnostics)
             unresolved.missing.add(name)
             unknown.update((name, *_written_with(name, whole)))
-        if not missing:
+        connected = all(name in newest for name in message.bottom)
+        if connected:
             _report_duplicates(message, newest, diagnostics)
         if not message.type:
             _report_untyped(message, diagnostics)
         elif find_op(message.type) is None:
             unresolved.unsupported[index] = message
-        if any(name not in newest for name in message.bottom):
+        if not connected:
             unknown.update(message.top)
             continue
         bottoms = tuple(newest[name] for name in message.bottom)
@@ -99,8 +100,16 @@ def _report_missing(
         "unknown-bottom",
         f"layer `{message.name}` reads `{name}`, which no layer before it writes",
         message.span_of("bottom", i),
-        help=_why_missing(name, index, whole) or did_you_mean(name, newest),
+        help=_why_missing(name, index, whole)
+        or did_you_mean(name, newest)
+        or _newest_few(newest),
     )
+
+
+def _newest_few(newest: dict[str, Blob]) -> str:
+    """The blobs that were written last."""
+    names = ", ".join(f"`{name}`" for name in list(newest)[:-6:-1])
+    return f"it can read {names}" if names else "no layer before it writes anything"
 
 
 def _why_missing(name: str, index: int, whole: Message) -> str | None:

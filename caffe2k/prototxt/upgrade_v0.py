@@ -141,7 +141,8 @@ class _Upgrade:
             "unknown-bottom",
             f"layer `{name}` reads `{bottom.value}`, which no layer before it writes",
             bottom.span,
-            help=did_you_mean(bottom.value, writers),
+            help=did_you_mean(bottom.value, writers)
+            or "the layer that writes it must stand above this one",
         )
 
     def _merge(self, connection: Message, bottom_index: int, padding: Message) -> None:

@@ -54,7 +54,9 @@ def _read_layer(path: Path, name: str, group: h5py.Group) -> LayerBlobs:
     }
     if any(index >= _MAX_BLOBS for index in found):
         raise WeightsError(
-            "file-corrupt", f"`{path}` numbers a blob of layer `{name}` {max(found)}"
+            "file-corrupt",
+            f"`{path}` numbers a blob of layer `{name}` {max(found)}",
+            help="is it a .caffemodel.h5 that Caffe wrote?",
         )
     blobs = tuple(found.get(index) for index in range(max(found, default=-1) + 1))
     return LayerBlobs(name, "", blobs)
@@ -64,7 +66,9 @@ def _read_blob(path: Path, dataset: h5py.Dataset) -> Blob:
     shape = tuple(dataset.shape)
     if dataset.dtype.kind not in "fiu" or len(shape) > MAX_AXES:
         raise WeightsError(
-            "file-corrupt", f"`{path}`: `{dataset.name}` is not an array of numbers"
+            "file-corrupt",
+            f"`{path}`: `{dataset.name}` is not an array of numbers",
+            help="is it a .caffemodel.h5 that Caffe wrote?",
         )
     load = partial(_load, path, dataset.name)
     return Blob(shape, math.prod(shape), load=load)

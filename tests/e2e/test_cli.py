@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from caffe2k.cli import main
 from caffe2k.codegen import output
 from caffe2k.diagnostics import TranslationError
 from caffe2k.ops import registered_ops
+from caffe2k.schema.caffe_pb2 import BlobProto, BlobShape, LayerParameter, NetParameter
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 LENET = SAMPLES / "digits_lenet"
@@ -371,6 +373,25 @@ def test_part_of_the_weights(here: Path) -> None:
     assert partial.exit_code == 0
     words = [line.split()[-1] for line in partial.stderr.splitlines()[1:]]
     assert words == ["ported", "ported", "ported", "missing", "unused"]
+
+
+def test_layer_names_in_the_table_of_weights_are_text() -> None:
+    name = "ip\x1b[31m\a[bold]"
+    blobs = [
+        BlobProto(shape=BlobShape(dim=shape), data=[0.5] * math.prod(shape))
+        for shape in ((5, 3), (5,))
+    ]
+    model = NetParameter(layer=[LayerParameter(name=name, blobs=blobs)])
+    Path("net.caffemodel").write_bytes(model.SerializeToString())
+    Path("net.prototxt").write_text(
+        'input: "data" input_shape { dim: 1 dim: 3 } layer { type: "InnerProduct" '
+        r'name: "ip\033[31m\007[bold]" bottom: "data" top: "ip" '
+        "inner_product_param { num_output: 5 } }"
+    )
+    result = caffe2k("weights", "net.prototxt", "net.caffemodel", "-o", "net.h5")
+    assert result.exit_code == 0
+    assert all(c.isprintable() or c == "\n" for c in result.stderr)
+    assert "[bold]" in result.stderr
 
 
 def test_weights_replace_a_file_only_with_force(here: Path) -> None:

@@ -47,6 +47,7 @@ HOSTILE = {
     "blank": " ",
     "empty": "",
     "pragma": "noqa fmt: off type: ignore coding: utf-7",
+    "broken pragma": "noqa1",
 }
 
 POSITIONS = {
@@ -302,6 +303,29 @@ def test_names_that_collide(words: list[str]) -> None:
     assert len(set(names)) == len(names) == 4
 
 
+def test_a_blob_that_is_called_like_a_function(tmp_path: Path) -> None:
+    """A variable of that name in build_model would hide the function."""
+    text = 'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }\n'
+    for bottom, top in (("data", "msra"), ("data", "filler"), ("msra", "again")):
+        text += (
+            f'layer {{ name: "{top}" type: "Convolution" bottom: "{bottom}" '
+            f'top: "{top}" convolution_param {{ num_output: 3 kernel_size: 1 '
+            'weight_filler { type: "msra" } } }\n'
+        )
+    text += 'layer { type: "Concat" bottom: "msra" bottom: "again" top: "cat" }\n'
+    (tmp_path / "net.prototxt").write_text(text)
+    module = ast.parse(translate(tmp_path / "net.prototxt").model)
+    functions = {n.name for n in module.body if isinstance(n, ast.FunctionDef)}
+    assert functions == {"msra", "build_model"}
+    assigned = {
+        node.id
+        for node in ast.walk(module)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    assert {"msra_2", "filler"} <= assigned
+    assert assigned.isdisjoint(functions)
+
+
 @pytest.mark.parametrize("words", [["kernel", "bias"], ["bias", "kernel"]])
 def test_layers_that_are_called_like_weights(words: list[str]) -> None:
     def name(kind: str, own: str) -> str:
@@ -366,6 +390,7 @@ def test_emitted_files_are_clean(written: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+        assert "warning" not in done.stderr
 
 
 def test_emitted_files_compile_without_a_warning(written: Path) -> None:

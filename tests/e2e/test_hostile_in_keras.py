@@ -13,6 +13,8 @@ from caffe2k.schema.caffe_pb2 import BlobProto, BlobShape, LayerParameter, NetPa
 from caffe2k.translation import Translation, translate
 from tests.conformance.emitted import imported
 
+pytestmark = pytest.mark.slow
+
 DENSE = {
     "first": '"); import os #',
     "second": "a/b",

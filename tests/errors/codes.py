@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import caffe2k
@@ -21,6 +22,7 @@ PUT_TOGETHER = {
 """Codes that are not written out in one piece, by the expression that makes them."""
 
 
+@cache
 def all_codes() -> dict[str, str]:
     """Code -> file and line that gives it.
 

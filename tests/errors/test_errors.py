@@ -29,6 +29,7 @@ def test_case(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if n != cases.TEN_MISTAKES])
 def test_case_shows_what_it_is_called_after(name: str) -> None:
     codes = shown(name)
+    assert cases.expected(name).count(" = help: ") == len(codes)
     assert any(name == code or name.startswith(f"{code}-") for code in codes)
 
 

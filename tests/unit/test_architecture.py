@@ -70,6 +70,16 @@ def imported(node: ast.AST) -> Iterator[str]:
             yield "." * found.level + (found.module or "")
 
 
+def parts_used(source: str) -> set[str]:
+    """The parts of the package that a file imports from, or imports as such."""
+    whole = set(imported(tree(source)))
+    for node in ast.walk(tree(source)):
+        if isinstance(node, ast.ImportFrom) and node.module == "caffe2k":
+            whole |= {f"caffe2k.{alias.name}" for alias in node.names}
+    used = {name.split(".")[1] for name in whole if name.startswith("caffe2k.")}
+    return used - {"__version__"}
+
+
 def calls(source: str, *functions: str) -> list[ast.Call]:
     return [
         node
@@ -104,11 +114,9 @@ def test_every_part_has_a_level() -> None:
 @pytest.mark.parametrize("source", [s for s in OURS if part(s) in LEVEL])
 def test_imports_point_downwards(source: str) -> None:
     own = part(source)
-    used = {
-        name.split(".")[1] for name in imported(tree(source)) if name[:8] == "caffe2k."
-    }
-    upward = {name for name in used - {own} if LEVEL[name] >= LEVEL[own]}
-    assert upward == set()
+    used = parts_used(source) - {own}
+    assert "runtime" not in used
+    assert {name for name in used if LEVEL[name] >= LEVEL[own]} == set()
 
 
 @pytest.mark.parametrize("source", OURS)
@@ -165,9 +173,15 @@ def test_runtime_is_alone_with_keras(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", OURS)
-def test_only_the_command_line_prints(source: str) -> None:
+def test_only_the_command_line_prints_or_exits(source: str) -> None:
     if source not in ("cli.py", "schema/generate.py"):
-        assert calls(source, "print") == []
+        assert calls(source, "print", "exit", "SystemExit") == []
+        assert [
+            ast.unparse(node)
+            for node in ast.walk(tree(source))
+            if isinstance(node, ast.Attribute)
+            and ast.unparse(node) in ("sys.stdout", "sys.stderr", "sys.exit")
+        ] == []
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -178,7 +192,7 @@ def test_files_are_short(source: str) -> None:
 
 
 def test_translating_imports_no_framework() -> None:
-    lenet = REPOSITORY / "samples/digits_lenet/train_val.prototxt"
+    lenet = REPOSITORY / "samples/digits_lenet/solver.prototxt"
     command = ("-X", "importtime", "-m", "caffe2k", "translate", str(lenet))
     done = subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, check=True

@@ -314,7 +314,10 @@ def test_v0_padding_goes_to_pooling_and_replaces_its_own() -> None:
         ),
         (
             'layers { layer { type: "relu" } bottom: "x" }',
-            "E 1:33 unknown-bottom: layer `` reads `x`, which no layer before it writes",
+            (
+                "E 1:33 unknown-bottom: layer `` reads `x`, which no layer before it writes"
+                " | the layer that writes it must stand above this one"
+            ),
         ),
         (
             'layers { layer { type: "relu" } } layers { type: RELU }',
