@@ -1,0 +1,32 @@
+"""The command line; the only part that prints or exits. One command a module."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from caffe2k import __version__
+
+COMMANDS = ("layers", "translate", "upgrade", "weights")
+"""Each is the function of that name in the module of that name."""
+
+
+class _Commands(click.Group):
+    """Imports a command when it is asked for: the others cost no time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"caffe2k.cli.{name}"), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="caffe2k")
+def main() -> None:
+    """Turns Caffe projects into Keras projects that train the same."""
