@@ -8,7 +8,7 @@ import click
 
 from caffe2k import __version__
 
-COMMANDS = ("layers", "translate", "upgrade", "weights")
+COMMANDS = ("layers", "translate", "upgrade", "verify", "weights")
 """Each is the function of that name in the module of that name."""
 
 

@@ -19,14 +19,14 @@ FAILED = 1
 
 
 @contextmanager
-def diagnosed() -> Iterator[None]:
+def diagnosed(consequence: str = "nothing was written") -> Iterator[None]:
     """Shows what a TranslationError carries, and ends with exit code 1."""
     try:
         yield
     except TranslationError as e:
         show(e.diagnostics)
         errors = sum(d.severity.value == "error" for d in e.diagnostics)
-        click.echo(f"\n{_number(errors, 'error')}; nothing was written", err=True)
+        click.echo(f"\n{_number(errors, 'error')}; {consequence}", err=True)
         sys.exit(FAILED)
 
 

@@ -63,7 +63,13 @@ def mean(folder: Path, message: Message) -> None:
 
 
 @binary(
-    "binary-file", "output-name", "output-exists-weights", "output-unwritable-weights"
+    "binary-file",
+    "opencv-missing",
+    "output-exists-weights",
+    "output-name",
+    "output-unwritable-weights",
+    "reference-missing",
+    "reference-unreadable",
 )
 def whole(folder: Path) -> None:
     caffemodel(folder, net(ip1=IP1, ip2=IP2))
@@ -178,3 +184,26 @@ def database(folder: Path, *records: bytes) -> None:
     ):
         for index, record in enumerate(records):
             transaction.put(f"{index:08}".encode(), record)
+
+
+@binary("opencv-refused")
+def without_runtime(folder: Path) -> None:
+    caffemodel(folder, net(ip1=[blob(5, 3), blob(5)]))
+
+
+@binary("reference-without-input")
+def output_alone(folder: Path) -> None:
+    whole(folder)
+    np.savez(folder / "blobs.npz", ip2=np.zeros((1, 2), "float32"))
+
+
+@binary("reference-shape")
+def smaller_input(folder: Path) -> None:
+    whole(folder)
+    np.savez(folder / "blobs.npz", data=np.zeros((1, 3, 4, 4), "float32"))
+
+
+@binary("model-failed")
+def dumped(folder: Path) -> None:
+    whole(folder)
+    np.savez(folder / "blobs.npz", data=np.zeros((1, 3, 8, 8), "float32"))

@@ -2,7 +2,8 @@
 
 A case is a folder with the files of a user, the arguments of `caffe2k` in `command`, and
 what it prints to stderr in `expected.txt`. `without` names a module that the user has
-not installed. Binary files are made by tests/errors/binaries.py.
+not installed, `environment` sets variables. Binary files are made by
+tests/errors/binaries.py.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ TEN_MISTAKES = "ten_mistakes"
 """The one case that is not called after a code."""
 
 HERE = Path(__file__).resolve().parent
-_OURS = ("command", "expected.txt", "without")
+_OURS = ("command", "environment", "expected.txt", "without")
 
 
 def names() -> list[str]:
@@ -48,7 +49,8 @@ def run(name: str) -> tuple[Result, list[str]]:
         command = (HERE / name / "command").read_text(encoding="utf-8")
         before = set(folder.rglob("*"))
         with _inside(folder), _without(HERE / name / "without"):
-            result = CliRunner().invoke(main, shlex.split(command))
+            environment = _environment(HERE / name / "environment")
+            result = CliRunner(env=environment).invoke(main, shlex.split(command))
         return result, sorted(p.name for p in set(folder.rglob("*")) - before)
 
 
@@ -60,6 +62,11 @@ def _inside(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(here)
+
+
+def _environment(listing: Path) -> dict[str, str | None]:
+    lines = listing.read_text(encoding="utf-8").split() if listing.exists() else []
+    return {variable: value for variable, _, value in (x.partition("=") for x in lines)}
 
 
 @contextmanager
