@@ -13,6 +13,7 @@ from caffe2k.weights.errors import WeightsError
 
 Shape = tuple[int, ...]
 FloatArray = npt.NDArray[np.float32]
+AnyArray = npt.NDArray[np.generic]
 
 MAX_AXES = 32
 """Caffe's kMaxBlobAxes (include/caffe/blob.hpp)."""
@@ -32,7 +33,7 @@ class Blob:
     shape: Shape
     stored: int
     legacy: bool = False
-    load: Callable[[], FloatArray] = field(repr=False, compare=False, kw_only=True)
+    load: Callable[[], AnyArray] = field(repr=False, compare=False, kw_only=True)
 
     @property
     def count(self) -> int:
@@ -50,8 +51,8 @@ class Blob:
         padding = _LEGACY_AXES - len(shape)
         return padding >= 0 and self.shape == (1,) * padding + shape
 
-    def array(self) -> FloatArray:
-        """The values in C order, in this blob's shape: a read-only view where possible.
+    def view(self) -> AnyArray:
+        """The values as the file has them: of any float type, flat or in this shape.
 
         Raises WeightsError where the file holds another number of values
         (blob.cpp, Blob::FromProto).
@@ -63,7 +64,15 @@ class Blob:
                 f"its file holds {self.stored}",
                 help="the file is damaged; fetch it again",
             )
-        return self.load().reshape(self.shape)
+        return self.load()
+
+    def array(self) -> FloatArray:
+        """The values as float32 in C order, in this blob's shape: a view where possible.
+
+        Raises WeightsError as `view` does.
+        """
+        with np.errstate(all="ignore"):  # a double may be too large for a float
+            return np.ascontiguousarray(self.view(), np.float32).reshape(self.shape)
 
 
 @dataclass(frozen=True)

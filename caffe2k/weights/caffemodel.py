@@ -31,7 +31,7 @@ _V1 = _LayerFields(name=4, type=5, blobs=6)
 _V0 = _LayerFields(name=1, type=2, blobs=50)
 _V0_IN_V1 = 1
 _SOLVER_ITER, _SOLVER_NET, _SOLVER_HISTORY = 1, 2, 3
-_BLOB_DATA, _BLOB_DOUBLE_DATA = 5, 8
+_BLOB_DATA, _BLOB_DOUBLE_DATA, _BLOB_RAW_DATA = 5, 8, 12
 
 
 def read_caffemodel(path: Path) -> CaffeModel:
@@ -60,6 +60,11 @@ def read_binaryproto(path: Path) -> FloatArray:
 
     Raises WeightsError (util/io.cpp, ReadProtoFromBinaryFile).
     """
+    return read_blobproto(path).array()
+
+
+def read_blobproto(path: Path) -> Blob:
+    """The blob of a .binaryproto, not loaded yet; raises WeightsError."""
     buffer = map_file(path)
     top = _top_level(path, buffer, "binaryproto")
     if not _holds_values(top):
@@ -69,7 +74,7 @@ def read_binaryproto(path: Path) -> FloatArray:
             help="a mean file is what Caffe's compute_image_mean writes",
         )
     try:
-        return read_blob(buffer, 0, len(buffer)).array()
+        return read_blob(buffer, 0, len(buffer))
     except wire.WireError as error:
         raise _corrupt(path, error, "binaryproto") from None
 
@@ -112,7 +117,7 @@ def _refuse_other_messages(path: Path, top: Sequence[wire.Field]) -> None:
 
 def _holds_values(top: Sequence[wire.Field]) -> bool:
     """Whether a message is a BlobProto: a net has no such fields, or as numbers."""
-    values = (_BLOB_DATA, _BLOB_DOUBLE_DATA)
+    values = (_BLOB_DATA, _BLOB_DOUBLE_DATA, _BLOB_RAW_DATA)
     widths = (wire.LENGTH, wire.FIXED32, wire.FIXED64)
     layers = (_LAYER, _V1_LAYERS)
     return any(f.number in values and f.wire_type in widths for f in top) and not any(

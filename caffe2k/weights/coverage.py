@@ -17,7 +17,7 @@ class LayerCoverage:
     shapes: tuple[Shape, ...]
 
     def __str__(self) -> str:
-        return f"`{self.caffe_layer}` {', '.join(map(str, self.shapes))}"
+        return f"`{self.caffe_layer}` {', '.join(map(str, self.shapes))}".rstrip()
 
 
 @dataclass(frozen=True)

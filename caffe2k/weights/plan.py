@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from caffe2k.weights.transforms import IDENTITY, Shape, Steps, output_shape
@@ -72,20 +73,29 @@ class WeightPlan:
 
 
 @dataclass(frozen=True)
-class KerasWeight:
-    """A weight's values for Keras, loaded on demand.
+class LazyArray:
+    """A named float32 array whose values are loaded on demand.
 
-    `load` gives them in C order and may give them in another shape than `shape`, where
-    that saves a copy.
+    `load` gives them in C order and may give them in another shape than `shape` or in
+    another type than float32, where that saves a copy.
     """
 
     name: str
     shape: Shape
-    load: Callable[[], npt.NDArray[np.float32]] = field(repr=False)
+    load: Callable[[], npt.NDArray[np.generic]] = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the values take as float32."""
+        return 4 * math.prod(self.shape)
+
+    def renamed(self, name: str) -> LazyArray:
+        """The same values under another name."""
+        return replace(self, name=name)
 
     def array(self) -> npt.NDArray[np.float32]:
-        """The values in the weight's shape."""
-        return self.load().reshape(self.shape)
+        """The values as float32 in the array's shape."""
+        return self.load().astype("float32", copy=False).reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -93,4 +103,4 @@ class KerasLayer:
     """A Keras layer's weights in the order of the plan."""
 
     name: str
-    weights: tuple[KerasWeight, ...]
+    weights: tuple[LazyArray, ...]

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from caffe2k.weights import transforms
-from caffe2k.weights.blob import Blob, CaffeModel, FloatArray, LayerBlobs, Shape
+from caffe2k.weights.blob import (
+    AnyArray,
+    Blob,
+    CaffeModel,
+    FloatArray,
+    LayerBlobs,
+    Shape,
+)
 from caffe2k.weights.coverage import CoverageReport, LayerCoverage, Mismatch
 from caffe2k.weights.plan import (
     KerasLayer,
-    KerasWeight,
+    LazyArray,
     PlannedBlob,
     PlannedLayer,
     PlannedWeight,
@@ -30,12 +37,19 @@ def port(
     Raises TranslationError if a layer doesn't fit, or, without `allow_partial`, if the
     net or the file has one that the other lacks (net.cpp, Net::CopyTrainedLayersFrom).
     """
+    layers, report = match(model, plan)
+    report.require(allow_partial=allow_partial)
+    return layers, report
+
+
+def match(
+    model: CaffeModel, plan: WeightPlan
+) -> tuple[tuple[KerasLayer, ...], CoverageReport]:
+    """What `port` gives, also where layers don't fit: those are left out."""
     matching = _Matching(plan)
     for layer in model.layers:
         matching.add(layer)
-    report = matching.report()
-    report.require(allow_partial=allow_partial)
-    return matching.keras_layers(), report
+    return matching.keras_layers(), matching.report()
 
 
 def to_caffe(
@@ -132,9 +146,9 @@ class _Matching:
             if not self._lacking(layer)
         )
 
-    def _keras_weight(self, layer: PlannedLayer, weight: PlannedWeight) -> KerasWeight:
+    def _keras_weight(self, layer: PlannedLayer, weight: PlannedWeight) -> LazyArray:
         load = partial(_load, self._sources[_key(layer, weight)], weight)
-        return KerasWeight(weight.name, weight.keras_shape, load)
+        return LazyArray(weight.name, weight.keras_shape, load)
 
     def _keras_name(self, caffe_layer: str) -> str:
         first = next(iter(self._places[caffe_layer].values()))
@@ -207,9 +221,9 @@ def _is_shared(here: Sequence[_Place]) -> bool:
     return all(place.blob in place.weight.aliases for place in here)
 
 
-def _load(blob: Blob, weight: PlannedWeight) -> FloatArray:
+def _load(blob: Blob, weight: PlannedWeight) -> AnyArray:
     """The weight's values in C order, its last reshape left out: numpy would copy."""
     steps = weight.steps
     while steps and isinstance(steps[-1], transforms.Reshape):
         steps = steps[:-1]
-    return transforms.apply(steps, blob.array().reshape(weight.caffe_shape))
+    return transforms.apply(steps, blob.view().reshape(weight.caffe_shape))

@@ -1,4 +1,4 @@
-"""Walks protobuf's wire format over a buffer, and believes nothing that it says."""
+"""Reads and writes protobuf's wire format; believes nothing that a buffer says."""
 
 from __future__ import annotations
 
@@ -115,6 +115,21 @@ def read_varint(buffer: memoryview, position: int, stop: int) -> tuple[int, int]
     raise WireError(f"a varint of more than {_MAX_VARINT_BYTES} bytes", start)
 
 
+def varint(value: int) -> bytes:
+    """A number of at least 0 as protobuf writes it."""
+    low = bytearray()
+    while value > 0x7F:
+        low.append(value & 0x7F | 0x80)
+        value >>= 7
+    low.append(value)
+    return bytes(low)
+
+
+def tag(number: int, wire_type: int) -> bytes:
+    """What stands in front of a field."""
+    return varint(number << 3 | wire_type)
+
+
 def signed(value: int, bits: int) -> int:
     """The low `bits` of a varint as a two's complement number (int32, int64)."""
     value &= (1 << bits) - 1
@@ -141,11 +156,19 @@ def fixed_count(field: Field, width: int) -> int:
     Raises WireError if a packed field ends within a value.
     """
     if field.wire_type == LENGTH:
-        count, rest = divmod(field.stop - field.start, width)
-        if rest:
-            raise WireError(f"packed values that end {rest} bytes early", field.stop)
-        return count
+        return whole_count(field.stop - field.start, width, field.stop)
     return field.records if _FIXED_WIDTHS.get(field.wire_type) == width else 0
+
+
+def whole_count(size: int, width: int, offset: int) -> int:
+    """How many values of `width` bytes are `size` bytes; they end at `offset`.
+
+    Raises WireError if the last one is cut short.
+    """
+    count, rest = divmod(size, width)
+    if rest:
+        raise WireError(f"packed values that end {rest} bytes early", offset)
+    return count
 
 
 def fixed_values(

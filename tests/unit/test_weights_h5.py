@@ -11,18 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from caffe2k.weights import h5
+from caffe2k.weights import slabs
 from caffe2k.weights.errors import WeightsError
 from caffe2k.weights.h5 import write_legacy_h5
-from caffe2k.weights.plan import KerasLayer, KerasWeight
+from caffe2k.weights.plan import KerasLayer, LazyArray
 
 Array = npt.NDArray[np.float32]
 
 RNG = np.random.default_rng(0)
 
 
-def weight(name: str, array: Array) -> KerasWeight:
-    return KerasWeight(name, array.shape, lambda: array)
+def weight(name: str, array: Array) -> LazyArray:
+    return LazyArray(name, array.shape, lambda: array)
 
 
 def floats(*shape: int) -> Array:
@@ -64,7 +64,7 @@ def test_the_layout_is_kerass(tmp_path: Path) -> None:
 def test_slabs_of_any_size_give_the_same_file(
     slab: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(h5, "_SLAB_BYTES", slab)
+    monkeypatch.setattr(slabs, "_SLAB_BYTES", slab)
     path = tmp_path / "x.h5"
     write_legacy_h5(path, LAYERS)
     with h5py.File(path) as file:
@@ -74,7 +74,7 @@ def test_slabs_of_any_size_give_the_same_file(
 
 def test_values_may_come_in_another_shape(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
-    flat = KerasWeight("kernel", (6, 20), lambda: KERNEL)
+    flat = LazyArray("kernel", (6, 20), lambda: KERNEL)
     write_legacy_h5(path, [KerasLayer("ip", (flat,))])
     with h5py.File(path) as file:
         assert np.array_equal(file["ip/kernel"], KERNEL.reshape(6, 20))
@@ -175,8 +175,8 @@ def test_a_killed_write_leaves_the_old_file_alone(tmp_path: Path) -> None:
         "import os, signal, sys, numpy as np\n"
         "from pathlib import Path\n"
         "from caffe2k.weights.h5 import write_legacy_h5\n"
-        "from caffe2k.weights.plan import KerasLayer, KerasWeight\n"
-        "weight = KerasWeight('w', (9,), lambda: np.ones(9, np.float32))\n"
+        "from caffe2k.weights.plan import KerasLayer, LazyArray\n"
+        "weight = LazyArray('w', (9,), lambda: np.ones(9, np.float32))\n"
         "kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL)\n"
         "write_legacy_h5(Path(sys.argv[1]), [KerasLayer('a', (weight,))],"
         " force=True, on_progress=kill)\n"
@@ -187,7 +187,7 @@ def test_a_killed_write_leaves_the_old_file_alone(tmp_path: Path) -> None:
 
 
 def test_a_weight_of_another_size_is_refused(tmp_path: Path) -> None:
-    wrong = KerasWeight("w", (3,), lambda: BIAS)
+    wrong = LazyArray("w", (3,), lambda: BIAS)
     with pytest.raises(ValueError, match="has 5 values"):
         write_legacy_h5(tmp_path / "x.h5", [KerasLayer("a", (wrong,))])
     assert not list(tmp_path.iterdir())
