@@ -1,0 +1,1 @@
+"""Whole data sets of Datum records: looked into, averaged, and written in other forms."""

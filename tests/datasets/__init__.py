@@ -1,0 +1,1 @@
+"""Tests of caffe2k.datasets and of the commands `caffe2k data ...`."""
