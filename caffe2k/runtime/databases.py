@@ -1,25 +1,25 @@
 """LMDB and LevelDB databases of Datum records, and the Data layer that reads them."""
 
-import atexit
 import os
 import shutil
 import tempfile
 import threading
 import weakref
-from contextlib import closing, contextmanager
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
-from .datum import DatumError, parse_datum
-from .transform import Transformer, labelled_batches
+from .datum import parse_datum
+from .labelled_images import LabelledImages
+from .transform import Transformer
 
 
-class DataReader:
+class DataReader(LabelledImages):
     """Caffe's Data layer: endless batches of a database's records, in their order.
 
-    Iterating gives dicts: `tops[0]` -> float32 images (N, C, H, W), and where there is
-    a second top its float32 labels (N,). A batch that meets the end of the database
-    goes on with its first record. Raises DatumError or ValueError at once where the
-    first record cannot be read, ImportError where the database's library is missing.
+    A batch that meets the end of the database goes on with its first record. Raises
+    ValueError at once where the database is damaged or empty, ImportError where its
+    library is missing. `backend` is "LMDB" or "LEVELDB".
     Caffe: data_layer.cpp.
     """
 
@@ -27,61 +27,113 @@ class DataReader:
         self.source = source
         self.batch_size = batch_size
         self.tops = tuple(tops)
-        self.backend = backend
         self.transform = transform or Transformer("TEST")
-        with closing(self._images()) as images:
-            image, _ = next(images)
-            self.transform.output_shape(image.shape)
+        self.database = open_database(source, backend)
+        self.items = Keys(self.database)
 
-    def __iter__(self):
-        images = self._images()
-        return labelled_batches(images, self.batch_size, self.tops, self.transform)
+    def read(self, key):
+        datum = parse_datum(self.database.get(key))
+        color = self.transform.decode_as_color if datum.encoded else None
+        return datum.image(color), datum.label
 
-    def _images(self):
-        for number, record in enumerate(read_records(self.source, self.backend)):
-            try:
-                datum = parse_datum(record)
-                color = self.transform.decode_as_color if datum.encoded else None
-                image = datum.image(color)
-            except DatumError as error:
-                raise DatumError(f"{self.source}, record {number}: {error}") from error
-            yield image, datum.label
+    def name(self, key):
+        return f"{self.source}, record {key.decode(errors='backslashreplace')!r}"
 
 
-def read_records(source, backend):
-    """The values of a database in the order of their keys, over and over.
+def open_database(source, backend):
+    """The database in the folder `source`, which is only read, and left as it is.
 
-    `backend` is "LMDB" or "LEVELDB". The database is only read: nothing is written to
-    its folder, not even a lock. Raises ValueError where it holds no record.
-    Caffe: util/db_lmdb.hpp, util/db_leveldb.hpp, and the wrapping of data_layer.cpp.
+    Its `get(key)` gives a record, `keys_after(key)` the keys behind one, or all for
+    None. Raises ValueError where it is damaged.
     """
-    passes = {"LMDB": _lmdb_passes, "LEVELDB": _leveldb_passes}[backend]
-    for one_pass in passes(Path(source)):
-        record = None
-        for record in one_pass:
-            yield record
-        if record is None:
-            raise ValueError(f"{source} holds no records")
+    return {"LMDB": _Lmdb, "LEVELDB": _LevelDB}[backend](Path(source))
+
+
+class Keys:
+    """A database's keys in their order, and round again; listed as far as is needed.
+
+    Raises ValueError where there is none.
+    """
+
+    _CHUNK = 1024
+
+    def __init__(self, database):
+        self._database = database
+        self._keys = []
+        self._complete = False
+        self._lock = threading.Lock()
+
+    def __getitem__(self, position):
+        if position >= len(self._keys):
+            self._list(position + 1)
+        return self._keys[position % len(self._keys)]
+
+    def __len__(self):
+        self._list(float("inf"))
+        return len(self._keys)
+
+    def _list(self, count):
+        with self._lock:
+            while not self._complete and len(self._keys) < count:
+                last = self._keys[-1] if self._keys else None
+                with closing(self._database.keys_after(last)) as keys:
+                    chunk = list(islice(keys, self._CHUNK))
+                self._keys += chunk
+                self._complete = len(chunk) < self._CHUNK
+        if not self._keys:
+            raise ValueError(f"{self._database.path} holds no records")
 
 
 _environments = weakref.WeakValueDictionary()
 _environments_lock = threading.Lock()
 
 
-def _lmdb_passes(path):
-    environment = _lmdb_environment(path)
-    while True:
-        with environment.begin() as transaction:
-            yield transaction.cursor().iternext(keys=False, values=True)
+class _Lmdb:
+    """Caffe: util/db_lmdb.hpp."""
+
+    def __init__(self, path):
+        try:
+            import lmdb
+        except ImportError:
+            raise ImportError(f"reading {path} needs LMDB: pip install lmdb") from None
+        self.path = path
+        self._error = lmdb.Error
+        try:
+            self._environment = _lmdb_environment(lmdb, path)
+        except lmdb.Error as error:
+            raise ValueError(f"{path} is not an LMDB database: {error}") from error
+        size = os.path.getsize(path / "data.mdb")
+        page = self._environment.stat()["psize"]
+        whole = (self._environment.info()["last_pgno"] + 1) * page
+        # Reading behind the end of the file would end the process.
+        if size < whole:
+            raise ValueError(
+                f"{path} is truncated: data.mdb has {size} bytes of {whole}"
+            )
+
+    def get(self, key):
+        try:
+            with self._environment.begin() as transaction:
+                return transaction.get(key)
+        except self._error as error:
+            raise ValueError(f"LMDB: {error}") from error
+
+    def keys_after(self, key):
+        try:
+            with self._environment.begin() as transaction:
+                cursor = transaction.cursor()
+                if key is None:
+                    found = cursor.first()
+                else:
+                    found = cursor.set_key(key) and cursor.next()
+                if found:
+                    yield from cursor.iternext(keys=True, values=False)
+        except self._error as error:
+            raise ValueError(f"{self.path} is damaged: {error}") from error
 
 
-def _lmdb_environment(path):
+def _lmdb_environment(lmdb, path):
     """The open environment of a path: LMDB may open it only once in a process."""
-    try:
-        import lmdb
-    except ImportError:
-        raise ImportError(f"reading {path} needs LMDB: pip install lmdb") from None
-
     key = os.path.realpath(path)
     with _environments_lock:
         environment = _environments.get(key)
@@ -91,38 +143,58 @@ def _lmdb_environment(path):
         return environment
 
 
-def _leveldb_passes(path):
-    try:
-        import plyvel
-    except ImportError:
-        raise ImportError(f"reading {path} needs LevelDB: pip install plyvel") from None
-
-    with (
-        _leveldb_view(path) as view,
-        closing(plyvel.DB(view, create_if_missing=False)) as database,
-    ):
-        while True:
-            with closing(database.iterator(include_key=False)) as records:
-                yield records
-
-
-@contextmanager
-def _leveldb_view(path):
-    """A folder for LevelDB to write to, with links to the tables of a database.
+class _LevelDB:
+    """Caffe: util/db_leveldb.hpp.
 
     LevelDB cannot open a database for reading alone: it locks the folder, and writes
-    its log and manifest anew.
+    its log and manifest anew. So it gets a folder of its own with links to the tables.
     """
-    view = tempfile.TemporaryDirectory(prefix="leveldb-")
-    # A generator that is still waiting when Python exits never gets to its `finally`.
-    atexit.register(view.cleanup)
-    try:
-        for file in path.iterdir():
-            if file.suffix in (".ldb", ".sst"):
-                Path(view.name, file.name).symlink_to(file.resolve())
-            elif file.suffix == ".log" or file.name.startswith(("CURRENT", "MANIFEST")):
-                shutil.copy(file, view.name)
-        yield view.name
-    finally:
-        atexit.unregister(view.cleanup)
-        view.cleanup()
+
+    def __init__(self, path):
+        try:
+            import plyvel
+        except ImportError:
+            raise ImportError(
+                f"reading {path} needs LevelDB: pip install plyvel"
+            ) from None
+        self.path = path
+        self._error = plyvel.Error
+        view = tempfile.mkdtemp(prefix="leveldb-")
+        try:
+            _link_database(path, Path(view))
+            self._database = plyvel.DB(view, create_if_missing=False)
+        except plyvel.Error as error:
+            shutil.rmtree(view)
+            reason = str(error).replace(view, str(path))
+            raise ValueError(f"{path} cannot be read as LevelDB: {reason}") from error
+        weakref.finalize(self, _close_leveldb, self._database, view)
+
+    def get(self, key):
+        try:
+            return self._database.get(key, verify_checksums=True)
+        except self._error as error:
+            raise ValueError(f"LevelDB: {error}") from error
+
+    def keys_after(self, key):
+        try:
+            with closing(
+                self._database.iterator(
+                    start=key, include_start=False, include_value=False
+                )
+            ) as keys:
+                yield from keys
+        except self._error as error:
+            raise ValueError(f"{self.path} is damaged: {error}") from error
+
+
+def _link_database(path, view):
+    for file in path.iterdir():
+        if file.suffix in (".ldb", ".sst"):
+            Path(view, file.name).symlink_to(file.resolve())
+        elif file.suffix == ".log" or file.name.startswith(("CURRENT", "MANIFEST")):
+            shutil.copy(file, view)
+
+
+def _close_leveldb(database, view):
+    database.close()
+    shutil.rmtree(view)

@@ -166,3 +166,22 @@ def _checked(record, end):
     if end > len(record):
         raise DatumError(f"the record ends {end - len(record)} bytes too early")
     return end
+
+
+def fields(record):
+    """The (number, value) of each field of any message, in their order.
+
+    Whole numbers are as an int32 has them; all other values are slices of the record.
+    Raises DatumError as parse_datum does.
+    """
+    position, end = 0, len(record)
+    while position < end:
+        tag, start = _varint(record, position)
+        if tag & 7 == _VARINT:
+            value, position = _int32(record, start)
+        else:
+            position = _skip(record, start, tag)
+            if tag & 7 == _BYTES:
+                start = _extent(record, start)[0]
+            value = record[start:position]
+        yield tag >> 3, value

@@ -4,37 +4,37 @@ import math
 
 import numpy as np
 
+from .reading import Reader
 
-class DummyReader:
+
+class DummyReader(Reader):
     """Endless batches of arrays that fillers make.
 
     shapes: one shape a top, or one for all. fillers: one a top, one for all, or none
     for zeros; each a dict with what FillerParameter sets, such as
-    {"type": "gaussian", "std": 0.1}. rng: the numpy.random.Generator that they draw from.
+    {"type": "gaussian", "std": 0.1}.
 
-    Iterating gives dicts: top -> float32 array. A constant is filled once, all others
-    anew for each batch. Raises ValueError for a filler that Caffe does not know, and
+    Batches are dicts: top -> float32 array, filled anew for each batch. Raises ValueError for a filler that Caffe does not know, and
     where the numbers of shapes, fillers and tops do not fit.
     Caffe: dummy_data_layer.cpp and filler.hpp.
     """
 
-    def __init__(self, tops, shapes, fillers=(), rng=None):
+    def __init__(self, tops, shapes, fillers=()):
         self.tops = tuple(tops)
         self.shapes = _one_a_top("shape", shapes, self.tops)
         self.fillers = _one_a_top("data_filler", fillers or ({},), self.tops)
-        self.rng = np.random.default_rng() if rng is None else rng
         for filler in self.fillers:
             if filler.get("type", "constant") not in _FILLERS:
                 raise ValueError(f"unknown filler {filler['type']!r}")
 
-    def __iter__(self):
-        while True:
-            yield {
-                top: fill(shape, filler, self.rng)
-                for top, shape, filler in zip(
-                    self.tops, self.shapes, self.fillers, strict=True
-                )
-            }
+    def batch(self, number, reading):
+        rng = reading.draws(number)
+        return {
+            top: fill(shape, filler, rng)
+            for top, shape, filler in zip(
+                self.tops, self.shapes, self.fillers, strict=True
+            )
+        }
 
 
 def fill(shape, filler, rng):

@@ -4,13 +4,13 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
-
 from .images import decode_image, resize_image
-from .transform import Transformer, labelled_batches
+from .labelled_images import LabelledImages
+from .reading import Cycle
+from .transform import Transformer
 
 
-class ImageListReader:
+class ImageListReader(LabelledImages):
     """Endless batches of the images of a list, through the list and round again.
 
     source: a text file with a file name and a label in each line.
@@ -20,11 +20,10 @@ class ImageListReader:
         both or none.
     is_color: True for three channels (BGR), False for one.
     shuffle: a new order in each round. rand_skip: begin at a random place before it.
-    transform: a `Transformer`; rng: the numpy.random.Generator of shuffle and rand_skip.
+    transform: a `Transformer`.
 
-    Iterating gives dicts: `tops[0]` -> float32 images (N, C, H, W), `tops[1]` ->
-    float32 labels (N,). Without a crop or a new size, the batch has the size of its
-    first image. Raises ValueError at once where the first image cannot be read.
+    Raises ValueError at once where the list is empty or the first image cannot be read.
+    Of several ranks, each reads its own share; Caffe's layer reads all in each.
     Caffe: image_data_layer.cpp.
     """
 
@@ -42,7 +41,6 @@ class ImageListReader:
         shuffle=False,
         rand_skip=0,
         root=".",
-        rng=None,
     ):
         if bool(new_height) != bool(new_width):
             raise ValueError("set new_height and new_width together")
@@ -54,48 +52,47 @@ class ImageListReader:
         self.size = (new_height, new_width) if new_height else None
         self.is_color = is_color
         self.shuffle = shuffle
+        self.rand_skip = rand_skip
         self.root = root
-        self.rng = np.random.default_rng() if rng is None else rng
-        self.lines = _read_list(Path(source))
-        self.first = self.rng.integers(rand_skip) if rand_skip else 0
-        if self.first >= len(self.lines):
+        self.items = Cycle(_read_list(Path(source)))
+
+    def first(self, reading):
+        first = reading.start(self.rand_skip) if self.rand_skip else 0
+        if first >= len(self.items):
             raise ValueError(
-                f"{source}: {len(self.lines)} images, too few to skip {self.first}"
+                f"{self.source}: {len(self.items)} images, too few to skip {first}"
             )
-        self.transform.output_shape(self._image(self.lines[0][0]).shape)
+        return first
 
-    def __iter__(self):
-        images = self._images()
-        return labelled_batches(images, self.batch_size, self.tops, self.transform)
-
-    def _images(self):
-        first = self.first
-        while True:
-            count = len(self.lines)
-            order = self.rng.permutation(count) if self.shuffle else range(count)
-            for index in order[first:]:
-                name, label = self.lines[index]
-                yield self._image(name), label
-            first = 0
-
-    def _image(self, name):
+    def read(self, record):
+        name, label, _ = record
         path = Path(self.root, self.root_folder + name)
-        try:
-            image = decode_image(path.read_bytes(), self.is_color)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{self.source} names {name!r}: {error}") from error
-        return resize_image(image, *self.size) if self.size else image
+        image = decode_image(read_file(path), self.is_color)
+        return resize_image(image, *self.size) if self.size else image, label
+
+    def name(self, record):
+        name, _, line = record
+        return f"{self.source}:{line}, image {name!r}"
+
+
+def read_file(path):
+    """The bytes of a file; FileNotFoundError says what was tried, and no more."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no file {path.resolve()}") from None
 
 
 def _read_list(source):
-    """Names and labels: what stands before and after the last blank of each line."""
+    """The name, the label and the line's number of each image."""
     lines = source.read_bytes().removesuffix(b"\n").split(b"\n")
     if lines == [b""]:
         raise ValueError(f"{source} lists no images")
-    return [_name_and_label(line) for line in lines]
+    return [(*_name_and_label(line), i) for i, line in enumerate(lines, 1)]
 
 
 def _name_and_label(line):
+    """What stands before and after the last blank."""
     name, blank, label = line.rpartition(b" ")
     number = re.match(rb"\s*([+-]?\d+)", label)
     return os.fsdecode(name if blank else label), int(number[1]) if number else 0

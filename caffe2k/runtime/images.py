@@ -16,7 +16,11 @@ def decode_image(data, color=None):
     Caffe: util/io.cpp, DecodeDatumToCVMat, DecodeDatumToCVMatNative, ReadImageToCVMat.
     """
     data = np.frombuffer(data, np.uint8)
-    decode = _decode_by_pillow if _opencv() is None else _decode_by_opencv
+    if _opencv() is None:
+        _warn_of_pillow()
+        decode = _decode_by_pillow
+    else:
+        decode = _decode_by_opencv
     pixels = decode(data, color)
     if pixels is None:
         raise ValueError(f"{data.size} bytes are not an image that can be decoded")
@@ -27,15 +31,26 @@ def decode_image(data, color=None):
 
 def resize_image(image, height, width):
     """An image of shape (C, H, W) resized bilinearly, as cv::resize does."""
-    cv2 = _opencv()
-    if cv2 is None:
-        raise ImportError(
-            "resizing images as Caffe does needs OpenCV: "
-            "pip install opencv-python-headless"
-        )
+    cv2 = require_opencv("resizing images as Caffe does")
     pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
     resized = cv2.resize(pixels, (width, height))
     return resized.reshape(height, width, -1).transpose(2, 0, 1)
+
+
+def require_opencv(purpose):
+    """OpenCV's module; ImportError where it is not installed."""
+    cv2 = _opencv()
+    if cv2 is None:
+        raise ImportError(f"{purpose} needs OpenCV: pip install opencv-python-headless")
+    return cv2
+
+
+def mirrored(pixels):
+    """Pixels of shape (H, W, C), left and right exchanged."""
+    cv2 = _opencv()
+    if cv2 is None:
+        return pixels[:, ::-1]
+    return cv2.flip(pixels, 1).reshape(pixels.shape)
 
 
 @cache
@@ -43,13 +58,17 @@ def _opencv():
     try:
         import cv2
     except ImportError:
-        warnings.warn(
-            "OpenCV is not installed: images are decoded by Pillow, "
-            "whose grey levels can differ from Caffe's by a few",
-            stacklevel=4,
-        )
         return None
     return cv2
+
+
+@cache
+def _warn_of_pillow():
+    warnings.warn(
+        "OpenCV is not installed: images are decoded by Pillow, "
+        "whose grey levels can differ from Caffe's by a few",
+        stacklevel=4,
+    )
 
 
 def _decode_by_opencv(data, color):
@@ -59,7 +78,10 @@ def _decode_by_opencv(data, color):
         True: cv2.IMREAD_COLOR,
         False: cv2.IMREAD_GRAYSCALE,
     }
-    return cv2.imdecode(data, flags[color]) if data.size else None
+    try:
+        return cv2.imdecode(data, flags[color]) if data.size else None
+    except cv2.error:
+        return None
 
 
 def _decode_by_pillow(data, color):

@@ -1,9 +1,10 @@
-"""Caffe's transform_param: crop, mirror, mean and scale of a batch of images."""
+"""Caffe's transform_param: crop, mirror, mean and scale of an image."""
 
 import os
-from itertools import islice
 
 import numpy as np
+
+from .images import mirrored
 
 
 def load_mean(path, named_in):
@@ -16,6 +17,10 @@ def load_mean(path, named_in):
     return np.load(path)
 
 
+class ShapeError(ValueError):
+    """An image that differs in shape from the others of its batch."""
+
+
 class Transformer:
     """What transform_param asks for, in Caffe's order: crop, mirror, mean, scale.
 
@@ -24,7 +29,6 @@ class Transformer:
     mean_values: one value for all channels, or one a channel.
     mirror: every second image by chance, in both phases.
     force_color, force_gray: the channels of encoded images.
-    rng: the numpy.random.Generator that crops and mirrors are drawn from.
 
     Colours are BGR. Raises ValueError where Caffe refuses: mean and mean_values
     together, a crop larger than an image, images of a batch that differ in shape.
@@ -42,19 +46,19 @@ class Transformer:
         mirror=False,
         force_color=False,
         force_gray=False,
-        rng=None,
     ):
         if mean is not None and len(mean_values):
             raise ValueError("mean_file and mean_value exclude each other")
         self.phase = phase
         self.scale = np.float32(scale)
-        self.mean = None if mean is None else np.asarray(mean, np.float32)
         self.mean_values = np.array(mean_values, np.float32)
         self.crop_size = crop_size
         self.mirror = mirror
         self.force_color = force_color
         self.force_gray = force_gray
-        self.rng = np.random.default_rng() if rng is None else rng
+        self._mean = None
+        if mean is not None:
+            self._mean = np.ascontiguousarray(np.moveaxis(mean, 0, -1), np.float32)
 
     @property
     def decode_as_color(self):
@@ -73,10 +77,9 @@ class Transformer:
             raise ValueError(
                 f"crop_size {crop} is larger than an image of {height} x {width}"
             )
-        if self.mean is not None and self.mean.shape != tuple(shape):
-            raise ValueError(
-                f"the mean has shape {self.mean.shape}, the image {tuple(shape)}"
-            )
+        if self._mean is not None and self._mean.shape != (height, width, channels):
+            mean = tuple(np.moveaxis(self._mean, -1, 0).shape)
+            raise ValueError(f"the mean has shape {mean}, the image {tuple(shape)}")
         if self.mean_values.size not in (0, 1, channels):
             raise ValueError(
                 f"{self.mean_values.size} mean_value for {channels} channels: "
@@ -84,57 +87,47 @@ class Transformer:
             )
         return (channels, crop or height, crop or width)
 
-    def __call__(self, images):
-        """Images of shape (C, H, W) to a float32 batch of shape (N, C, H, W)."""
-        shape = self.output_shape(images[0].shape)
-        for image in images:
-            if (
-                image.shape != images[0].shape
-                and self.output_shape(image.shape) != shape
-            ):
-                raise ValueError(
-                    f"an image of shape {image.shape} in a batch of {images[0].shape}"
-                )
-        flips, tops, lefts = self._draw(images)
-        batch = np.empty((len(images), *shape), np.float32)
-        _, height, width = shape
-        for image, flip, top, left, target in zip(
-            images, flips, tops, lefts, batch, strict=True
-        ):
-            window = np.s_[:, top : top + height, left : left + width]
-            if self.mean is None:
-                pixels = image[window]
-            else:
-                pixels = image[window] - self.mean[window]
-            target[:] = pixels[:, :, ::-1] if flip else pixels
-        if self.mean_values.size:
-            batch -= self.mean_values[:, None, None]
-        if self.scale != 1:
-            batch *= self.scale
-        return batch
+    def draw(self, rng, count):
+        """What `into` takes as `chance`, for each image of a batch.
 
-    def _draw(self, images):
-        """For each image: is it mirrored, and the top and left edge of its crop."""
-        count = len(images)
-        if self.mirror:
-            flips = self.rng.integers(2, size=count).tolist()
+        Whether it is mirrored, and how far down and right the crop lies: from 0 to 1 of
+        the way, or None for the middle.
+        """
+        flips = rng.integers(2, size=count) if self.mirror else np.zeros(count, int)
+        if self.crop_size and self.phase == "TRAIN":
+            places = rng.random((count, 2)).tolist()
         else:
-            flips = [0] * count
-        if not self.crop_size:
-            return flips, [0] * count, [0] * count
-        spare = np.array([image.shape[1:] for image in images]) - self.crop_size
-        random = self.phase == "TRAIN"
-        edges = self.rng.integers(spare + 1) if random else spare // 2
-        return flips, edges[:, 0].tolist(), edges[:, 1].tolist()
+            places = [(None, None)] * count
+        return list(zip(flips.tolist(), places, strict=True))
+
+    def into(self, target, image, chance):
+        """Writes an image (C, H, W) to `target`, a float32 array (H, W, C)."""
+        flip, (down, right) = chance
+        height, width, channels = target.shape
+        if self.output_shape(image.shape) != (channels, height, width):
+            raise ShapeError(
+                f"an image of shape {image.shape} in a batch of "
+                f"{(channels, height, width)}"
+            )
+        top = _edge(image.shape[1] - height, down)
+        left = _edge(image.shape[2] - width, right)
+        window = np.s_[top : top + height, left : left + width]
+        pixels = image.transpose(1, 2, 0)[window]
+        if self._mean is not None:
+            np.subtract(pixels, self._mean[window], out=target)
+            if flip:
+                target[:] = mirrored(target)
+        else:
+            target[:] = mirrored(pixels) if flip else pixels
+        if self.mean_values.size:
+            target -= self._mean_row(width, channels)
+        if self.scale != 1:
+            target *= self.scale
+
+    def _mean_row(self, width, channels):
+        """The mean values of a row of pixels: NumPy is slow where the last axis is short."""
+        return np.broadcast_to(self.mean_values, (width, channels)).copy()
 
 
-def labelled_batches(images, batch_size, tops, transform):
-    """Endless dicts of a transformed batch and its labels, from (image, label) pairs.
-
-    `tops[0]` -> float32 (N, C, H, W); where there is a `tops[1]`, it gets the labels,
-    float32 (N,).
-    """
-    while True:
-        batch, labels = zip(*islice(images, batch_size), strict=True)
-        values = (transform(batch), np.array(labels, np.float32))
-        yield dict(zip(tops, values, strict=False))
+def _edge(spare, place):
+    return spare // 2 if place is None else int(place * (spare + 1))

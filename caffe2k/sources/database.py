@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from caffe2k.schema.caffe_pb2 import Datum
+from caffe2k.schema.caffe_pb2 import AnnotatedDatum, Datum
 from caffe2k.schema.message import Message
 from caffe2k.sources.errors import SourceError, library, missing, unreadable
 from caffe2k.sources.images import decoded_shape
@@ -29,6 +30,18 @@ def first_record(root: Path, source: str, backend: str) -> bytes:
     if record is None:
         raise unreadable(source, "it holds no records")
     return record
+
+
+def annotated_datum(record: bytes, source: str) -> AnnotatedDatum:
+    """A record of SSD's databases. Raises SourceError."""
+    annotated = AnnotatedDatum()
+    try:
+        annotated.ParseFromString(record)
+    except DecodeError:
+        annotated.Clear()
+    if not annotated.HasField("datum"):
+        raise unreadable(source, "its first record is not an AnnotatedDatum")
+    return annotated
 
 
 def datum_shape(record: bytes, source: str, transform: Message) -> tuple[int, int, int]:
@@ -60,26 +73,22 @@ def datum_shape(record: bytes, source: str, transform: Message) -> tuple[int, in
 def _first_in_lmdb(path: Path, source: str) -> bytes | None:
     lmdb = library("lmdb", source)
     try:
-        with (
-            lmdb.open(str(path), readonly=True, lock=False) as environment,
-            environment.begin() as transaction,
-        ):
-            return next(transaction.cursor().iternext(keys=False), None)
+        with lmdb.open(str(path), readonly=True, lock=False) as environment:
+            size = os.path.getsize(path / "data.mdb")
+            pages: int = environment.info()["last_pgno"] + 1
+            whole = pages * environment.stat()["psize"]
+            # Reading behind the end of the file would end the process.
+            if size < whole:
+                raise unreadable(source, f"data.mdb has {size} bytes of {whole}")
+            with environment.begin() as transaction:
+                return next(transaction.cursor().iternext(keys=False), None)
     except lmdb.Error as error:
         raise unreadable(source, str(error).replace(str(path), source)) from None
 
 
 def _first_in_leveldb(path: Path, source: str) -> bytes | None:
     plyvel = library("plyvel", source)
-    # LevelDB writes to the folder that it opens: it gets one of its own, with links.
-    with tempfile.TemporaryDirectory(prefix="leveldb-") as view:
-        for file in path.iterdir():
-            if file.suffix in (".ldb", ".sst"):
-                Path(view, file.name).symlink_to(file.resolve())
-            elif (
-                file.name.startswith(("CURRENT", "MANIFEST-")) or file.suffix == ".log"
-            ):
-                shutil.copy(file, view)
+    with leveldb_view(path) as view:
         try:
             with (
                 closing(plyvel.DB(view, create_if_missing=False)) as database,
@@ -88,3 +97,20 @@ def _first_in_leveldb(path: Path, source: str) -> bytes | None:
                 return next(records, None)
         except plyvel.Error as error:
             raise unreadable(source, str(error).replace(view, source)) from None
+
+
+@contextmanager
+def leveldb_view(path: Path) -> Iterator[str]:
+    """A folder with links to the tables of a LevelDB.
+
+    LevelDB writes to the folder that it opens; this one is its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="leveldb-") as view:
+        for file in path.iterdir():
+            if file.suffix in (".ldb", ".sst"):
+                Path(view, file.name).symlink_to(file.resolve())
+            elif (
+                file.name.startswith(("CURRENT", "MANIFEST-")) or file.suffix == ".log"
+            ):
+                shutil.copy(file, view)
+        yield view

@@ -17,3 +17,8 @@ def find_beside(named: str, folder: Path) -> Path | None:
         if os.path.isfile(candidate):
             return candidate
     return None
+
+
+def database_name(source: str) -> str:
+    """The name of a database's folder, whatever system its path was written on."""
+    return source.replace("\\", "/").rstrip("/").rpartition("/")[2]

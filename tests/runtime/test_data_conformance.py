@@ -10,7 +10,7 @@ from caffe2k.runtime.databases import DataReader
 from caffe2k.runtime.dummy_data import DummyReader
 from caffe2k.runtime.hdf5_data import HDF5Reader
 from caffe2k.runtime.image_data import ImageListReader
-from caffe2k.runtime.readers import batches
+from caffe2k.runtime.readers import Batches
 from caffe2k.runtime.transform import Transformer
 from caffe2k.schema import caffe_pb2
 
@@ -126,7 +126,7 @@ def test_samples_are_read(sample):
     ]
     readers = [net_reader(layer, folder) for layer in layers]
     shapes = SAMPLE_SHAPES[sample]
-    stream = batches(readers, {top: top for top in shapes})
+    stream = Batches(readers, {top: top for top in shapes})
     (first,) = next(stream)
     stream.close()
     last = {

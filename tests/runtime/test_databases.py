@@ -9,8 +9,8 @@ import numpy as np
 import plyvel
 import pytest
 
-from caffe2k.runtime.databases import DataReader, read_records
-from caffe2k.runtime.datum import DatumError
+from caffe2k.runtime.databases import DataReader, Keys, open_database
+from caffe2k.runtime.labelled_images import RecordError
 from caffe2k.runtime.transform import Transformer
 from caffe2k.schema import caffe_pb2
 
@@ -106,14 +106,14 @@ def test_the_folder_is_left_as_it_is(database, backend):
 def test_an_empty_database(tmp_path, backend):
     WRITERS[backend](tmp_path / "db", {})
     with pytest.raises(ValueError, match="holds no records"):
-        DataReader(tmp_path / "db", 1, ["data"], backend)
+        next(iter(DataReader(tmp_path / "db", 1, ["data"], backend)))
 
 
 def test_records_that_are_no_images(tmp_path, backend):
     records = {b"0": datum(0), b"1": datum(1, data=b"abc")}
     WRITERS[backend](tmp_path / "db", records)
     batches = iter(DataReader(tmp_path / "db", 2, ["data"], backend))
-    with pytest.raises(DatumError, match=r"db, record 1: 3 values for a shape"):
+    with pytest.raises(RecordError, match=r"db, record '1': 3 values for a shape"):
         next(batches)
 
 
@@ -132,20 +132,24 @@ def test_images_of_several_sizes(tmp_path, backend):
 
 def test_settings_that_do_not_fit_fail_before_the_first_batch(database, backend):
     with pytest.raises(ValueError, match="crop_size 3 is larger"):
-        DataReader(database, 1, ["data"], backend, Transformer("TEST", crop_size=3))
+        iter(
+            DataReader(database, 1, ["data"], backend, Transformer("TEST", crop_size=3))
+        )
 
 
 def test_leveldb_with_records_in_its_log_alone(tmp_path):
     write_leveldb(tmp_path / "db", {b"0": b"value"})
     assert not list((tmp_path / "db").glob("*.ldb"))
-    assert next(read_records(tmp_path / "db", "LEVELDB")) == b"value"
+    database = open_database(tmp_path / "db", "LEVELDB")
+    keys = Keys(database)
+    assert [keys[0], database.get(keys[0])] == [b"0", b"value"]
 
 
 LEFT_OPEN = """
 import sys
 from caffe2k.runtime.databases import DataReader
-from caffe2k.runtime.readers import batches
-stream = batches([DataReader(sys.argv[1], 2, ["data"], sys.argv[2])], "data")
+from caffe2k.runtime.readers import Batches
+stream = Batches([DataReader(sys.argv[1], 2, ["data"], sys.argv[2])], "data")
 next(stream)
 """
 

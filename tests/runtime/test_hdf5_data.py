@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from caffe2k.runtime.hdf5_data import HDF5Reader
+from caffe2k.runtime.reading import Reading
 
 
 def write(path, **arrays):
@@ -53,9 +54,10 @@ def test_one_file(tmp_path, two_files):
 
 
 def test_shuffling_keeps_files_together_and_rows_whole(two_files):
-    shuffled = reader(two_files, 7, shuffle=True, rng=np.random.default_rng(0))
+    shuffled = reader(two_files, 7, shuffle=True)
     orders = []
-    for _, batch in zip(range(20), shuffled, strict=False):
+    for number in range(20):
+        batch = shuffled.batch(number, Reading(seed=0))
         order = batch["label"].astype(int).tolist()
         np.testing.assert_array_equal(batch["data"][:, 0], batch["label"])
         assert sorted(order) == list(range(7))
@@ -68,8 +70,9 @@ def test_shuffling_keeps_files_together_and_rows_whole(two_files):
 
 def test_shuffling_one_file_draws_a_new_order_each_round(two_files):
     two_files.write_text("b.h5")
-    shuffled = reader(two_files, 4, shuffle=True, rng=np.random.default_rng(0))
-    orders = {tuple(b["label"]) for _, b in zip(range(20), shuffled, strict=False)}
+    shuffled = reader(two_files, 4, shuffle=True)
+    batches = [shuffled.batch(number, Reading(seed=0)) for number in range(20)]
+    orders = {tuple(batch["label"]) for batch in batches}
     assert len(orders) > 5
 
 
@@ -106,7 +109,19 @@ def test_files_that_do_not_hold_the_tops(two_files, arrays, words):
 
 def test_a_later_file_with_other_rows(two_files):
     write(two_files.parent / "b.h5", data=np.ones((2, 3)), label=np.ones(2))
+    with pytest.raises(ValueError, match=r"b.h5: rows of 'data' have shape \(3,\)"):
+        reader(two_files, 3)
+
+
+def test_a_file_that_is_no_hdf5(two_files):
+    (two_files.parent / "b.h5").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match=r"b.h5 cannot be read as HDF5: "):
+        reader(two_files, 1)
+
+
+def test_a_file_that_is_damaged_while_it_is_read(two_files):
     batches = iter(reader(two_files, 3))
     next(batches)
-    with pytest.raises(ValueError, match=r"b.h5: rows of 'data' have shape \(3,\)"):
+    (two_files.parent / "b.h5").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match=r"b.h5 cannot be read as HDF5: "):
         next(batches)
