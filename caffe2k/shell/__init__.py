@@ -1,0 +1,1 @@
+"""Shell scripts that run Caffe: their commands, variables, and Caffe's flags."""
