@@ -15,6 +15,9 @@ SOLVERS = {
 }
 """`type` -> its class in runtime/optimizers.py, and the fields that are its own."""
 
+HISTORIES = {"AdaDelta": 2, "Adam": 2}
+"""How many histories a solver keeps of each parameter, where it isn't one."""
+
 POLICIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "fixed": ("Fixed", ()),
     "step": ("Step", ("gamma", "stepsize")),
@@ -23,8 +26,20 @@ POLICIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "multistep": ("MultiStep", ("gamma", "stepvalue")),
     "poly": ("Polynomial", ("power", "max_iter")),
     "sigmoid": ("Sigmoid", ("gamma", "stepsize")),
+    "multifixed": ("MultiFixed", ("stagelr", "stageiter")),
+    "plateau": ("", ("gamma", "plateau_winsize")),
 }
-"""`lr_policy` -> its class in runtime/schedules.py, and the fields that it reads."""
+"""`lr_policy` -> its class in runtime/schedules.py, and the fields that it reads.
+
+Without a class it is a callback, which watches the loss.
+"""
+
+CHANGES = {
+    "warmup_iter": ("WarmUp", ("warmup_iter", "warmup_start_lr")),
+    "rampup_interval": ("RampUp", ("rampup_interval", "rampup_lr")),
+    "min_lr": ("AtLeast", ("min_lr",)),
+}
+"""What forks add to any policy: the field that asks for it, its class, its fields."""
 
 _KNOWN = {
     # Which nets, in which states: read where the nets are found.
@@ -44,6 +59,14 @@ _KNOWN = {
     "power",
     "stepsize",
     "stepvalue",
+    "stagelr",
+    "stageiter",
+    "plateau_winsize",
+    "warmup_iter",
+    "warmup_start_lr",
+    "rampup_interval",
+    "rampup_lr",
+    "min_lr",
     "momentum",
     "momentum2",
     "rms_decay",
@@ -62,21 +85,24 @@ _KNOWN = {
     "snapshot_prefix",
     "snapshot_after_train",
     "random_seed",
+    "debug_info",
     "solver_mode",
     "device_id",
+    # Files that are ported along.
+    "weights",
     # Said to be different.
     "snapshot_diff",
-    "weights",
     "eval_type",
     # Without effect: snapshots have Keras's format, and tests always give the loss.
     "snapshot_format",
     "test_compute_loss",
-    "debug_info",
     "layer_wise_reduce",
     "show_per_class_result",
     "ap_version",
 }
 
+
+_TRAIN_NETS = ("net", "net_param", "train_net", "train_net_param")
 
 _EXAMPLES = {
     "gamma": 0.1,
@@ -96,7 +122,7 @@ def check_solver(solver: Message, diagnostics: Diagnostics) -> None:
     checks = _Checks(solver, diagnostics)
     checks.names()
     checks.numbers()
-    checks.test_nets()
+    checks.nets()
     checks.differences()
     for field, entry in solver.entries():
         if field not in _KNOWN:
@@ -119,6 +145,10 @@ class _Checks:
         self._choice("lr_policy", "lr_policy", list(POLICIES))
         if self.solver.weight_decay:
             self._choice("regularization_type", "regularization_type", ["L1", "L2"])
+        self._choice("eval_type", "eval_type", ["classification", "detection"])
+        if self.solver.eval_type == "detection":
+            versions = ["11point", "MaxIntegral", "Integral"]
+            self._choice("ap_version", "ap_version", versions)
 
     def _choice(self, field: str, what: str, choices: list[str]) -> None:
         chosen: str = getattr(self.solver, field)
@@ -141,6 +171,25 @@ class _Checks:
         if "stepsize" in policy:
             positive = solver.stepsize > 0
             self._require("stepsize", positive, "greater than 0", because="lr_policy")
+        self._require("min_lr", solver.min_lr >= 0, "at least 0")
+        for field in CHANGES:
+            if solver.lr_policy == "plateau" and getattr(solver, field) > 0:
+                self.diagnostics.error(
+                    "unsupported-option",
+                    f"`{field}` is not supported with lr_policy plateau",
+                    solver.span_of(field),
+                    help="remove one of them",
+                )
+        if solver.lr_policy == "multifixed":
+            stages = len(solver.stagelr)
+            paired = stages == len(solver.stageiter) > 0
+            if not paired and not {"stagelr", "stageiter"} & solver.lost:
+                self.diagnostics.error(
+                    "stage-count",
+                    f"there are {stages} `stagelr` and {len(solver.stageiter)} `stageiter`",
+                    solver.span_of("stagelr" if stages else "lr_policy"),
+                    help="give each stage's rate and its last iteration",
+                )
         if solver.type in ("AdaGrad", "RMSProp"):
             self._require("momentum", solver.momentum == 0, f"0 with {solver.type}")
         if solver.type == "RMSProp":
@@ -171,54 +220,42 @@ class _Checks:
             help=f"write, for example, `{field}: {_EXAMPLES[field]}`",
         )
 
-    def test_nets(self) -> None:
-        """Only the first test net is tested, and it is the net that is trained."""
+    def nets(self) -> None:
+        """The CHECKs of Solver::InitTrainNet and InitTestNets (solver.cpp)."""
         solver = self.solver
-        if len(solver.test_iter) > 1:
-            self.diagnostics.warning(
-                "more-test-nets",
-                f"the solver has {len(solver.test_iter)} test nets; train.py tests the first",
-                solver.span_of("test_iter", 1),
-                help="translate the others one by one, with --phase TEST",
+        given = [field for field in _TRAIN_NETS if solver.has(field)]
+        if len(given) > 1:
+            self.diagnostics.error(
+                "train-net-count",
+                f"the solver names its train net twice: `{given[0]}` and `{given[1]}`",
+                solver.span_of(given[1]),
+                help=f"remove one; it is one of {', '.join(_TRAIN_NETS)}",
             )
-        trained = solver.train_net or solver.net
-        for index, name in enumerate(solver.test_net):
-            if name != trained:
-                self.diagnostics.warning(
-                    "other-test-net",
-                    f"the test net `{name}` is not translated",
-                    solver.span_of("test_net", index),
-                    help="train.py tests the net that it trains",
-                )
-        if solver.has("test_net_param"):
-            self.diagnostics.warning(
-                "other-test-net",
-                "the net in `test_net_param` is not translated",
-                solver.span_of("test_net_param"),
-                help="train.py tests the net that it trains",
+        tested = len(solver.test_net) + len(solver.test_net_param)
+        generic = not {"train_net", "train_net_param"} & set(given)
+        iters, states = len(solver.test_iter), len(solver.test_state)
+        if iters < tested or (iters > tested and not generic):
+            self.diagnostics.error(
+                "test-iter-count",
+                f"the solver has {tested} test nets, but {iters} `test_iter`",
+                solver.span_of("test_iter" if iters else "test_net")
+                or solver.span_of("test_net_param"),
+                help="write one `test_iter` for each test net",
+            )
+        elif states and states != iters:
+            self.diagnostics.error(
+                "test-state-count",
+                f"the solver has {iters} test nets, but {states} `test_state`",
+                solver.span_of("test_state", states - 1),
+                help="write one `test_state` for each `test_iter`, or none",
             )
 
     def differences(self) -> None:
         solver = self.solver
-        if solver.eval_type != "classification":
-            self.diagnostics.warning(
-                "eval-type",
-                f"tests do not evaluate for {solver.eval_type}",
-                solver.span_of("eval_type"),
-                help="train.py prints the mean of each output over the batches",
-            )
         if solver.snapshot_diff:
             self.diagnostics.warning(
                 "snapshot-diff",
                 "snapshots do not hold gradients",
                 solver.span_of("snapshot_diff"),
                 help="remove it, unless Caffe itself needs it",
-            )
-        if solver.weights:
-            self.diagnostics.warning(
-                "solver-weights",
-                "train.py does not load the solver's `weights` by itself",
-                solver.span_of("weights"),
-                help="port the file with `caffe2k weights`, then train with "
-                "`python train.py --weights FILE.h5`",
             )

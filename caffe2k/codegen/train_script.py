@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from caffe2k.codegen.data_script import DataScript
+from caffe2k.codegen.flag_defaults import NO_DEFAULTS, FlagDefaults
 from caffe2k.codegen.literals import prose
-from caffe2k.codegen.program import Argument, Call, Program, runtime
-from caffe2k.codegen.solver_checks import POLICIES, SOLVERS
+from caffe2k.codegen.logged_nets import ONE_TEST, LoggedNets, TestNet, compile_arguments
+from caffe2k.codegen.multipliers import Multipliers, compact_multipliers
+from caffe2k.codegen.program import Argument, Call, Program
 from caffe2k.codegen.templates import render as render_template
+from caffe2k.codegen.update_rule import UpdateRule, update_rule
 from caffe2k.diagnostics import Diagnostics
 from caffe2k.schema.message import Message
-
-Multipliers = Mapping[tuple[str, str], tuple[float, float]]
-"""(Keras layer, weight) -> lr_mult and decay_mult."""
 
 
 @dataclass(frozen=True)
@@ -33,41 +32,35 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Optimizer:
-    """The optimizer of caffe_runtime and its schedule.
-
-    Arguments are (parameter, constant of train.py); BASE_LR comes first by itself.
-    """
-
-    name: str
-    arguments: tuple[tuple[str, str], ...]
-    schedule: str
-    schedule_arguments: tuple[tuple[str, str], ...]
-    comments: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class TrainScript:
     """The whole context of templates/train.py.j2.
 
     `imports` maps a module to the names that are imported from it, both sorted.
     `multipliers` is what resolve_multipliers takes, empty where all are 1.
-    `average_loss`, `snapshot` and the like say whether there is such a setting.
-    `missing_data` names the functions of data.py that its user has to write.
+    `choices` are the comments above the optimizer. `average_loss`, `snapshot` and the like say whether there is such a setting.
+    `missing_data` names the functions of data.py that its user has to write, `functions`
+    the others; `reads_tests` says if a test net has one of them, `batch_size` if the
+    training data has one. `varying` are the inputs of the model that differ in size
+    from batch to batch. `detecting` are the test nets that eval_type detection measures,
+    with the `precision_arguments`. `defaults` are those that a command line gives to flags.
     """
 
     solver_name: str
     imports: Mapping[str, Sequence[str]]
     settings: tuple[Setting, ...]
     notes: tuple[str, ...]
-    optimizer: Optimizer
+    optimizer: UpdateRule
+    choices: tuple[str, ...]
     multipliers: Mapping[str, Call | Mapping[str, Call]]
-    has_losses: bool
-    has_loss_weights: bool
-    has_metrics: bool
-    tests: bool
+    compile_arguments: Sequence[str]
+    tests: tuple[TestNet, ...]
+    detecting: tuple[TestNet, ...]
+    precision_arguments: Sequence[str]
     test_initialization: bool
     displays: bool
+    debug_info: bool
+    shows: bool
+    train_outputs: tuple[Call, ...]
     average_loss: bool
     snapshots: bool
     snapshot: bool
@@ -75,6 +68,21 @@ class TrainScript:
     iter_size: bool
     random_seed: bool
     missing_data: tuple[str, ...]
+    functions: set[str]
+    reads_tests: bool
+    batch_size: bool
+    train_data_arguments: Sequence[str]
+    varying: Mapping[str, int]
+    defaults: Sequence[str]
+    defaults_source: str
+    has_files: bool
+
+
+_PRECISION = {
+    "ap_version": "AP_VERSION",
+    "show_per_class_result": "per_class=SHOW_PER_CLASS_RESULT",
+}
+"""The solver's fields that tests of detections take, as arguments of MeanPrecision."""
 
 
 def render(script: TrainScript) -> str:
@@ -89,24 +97,47 @@ def train_script(
     program: Program,
     data: DataScript,
     diagnostics: Diagnostics,
+    logged: LoggedNets = ONE_TEST,
+    defaults: FlagDefaults = NO_DEFAULTS,
 ) -> str:
     """The text of train.py for an upgraded SolverParameter.
 
     It must have passed `check_solver`. What train.py can't do is added to `diagnostics`.
     """
     functions = {function.name for function in data.functions}
-    tests = bool(solver.test_iter) and solver.test_interval > 0
-    if tests and functions and "test_data" not in functions:
-        tests = False
+    tests = logged.tests if solver.test_iter and solver.test_interval > 0 else ()
+    if functions and any(net.function not in functions for net in tests):
+        tests = ()
         diagnostics.warning(
             "no-test-data",
             "`test_iter` is set, but the net has no data in its TEST phase",
             solver.span_of("test_iter"),
             help="train.py does not test; Caffe would refuse to start",
         )
-    return render(
-        _SolverReader(solver, solver_name, tests).script(
-            multipliers, program, functions
+    detecting = _detecting(solver, tests, program)
+    if tests and solver.eval_type == "detection" and not detecting:
+        diagnostics.warning(
+            "eval-type",
+            "tests do not evaluate for detection: the net has no DetectionEvaluate layer",
+            solver.span_of("eval_type"),
+            help="train.py prints the mean of each output over the batches",
+        )
+    reader = _SolverReader(solver, solver_name, tests, detecting)
+    return render(reader.script(multipliers, program, data, logged.outputs, defaults))
+
+
+def _detecting(
+    solver: Message, tests: tuple[TestNet, ...], program: Program
+) -> tuple[TestNet, ...]:
+    """The nets whose detections are tested (Solver::TestAll of the SSD fork)."""
+    if solver.eval_type != "detection":
+        return ()
+    return tuple(
+        net
+        for net in tests
+        if any(
+            call.target.name == "DetectionEvaluate"
+            for call in (net.program or program).calls()
         )
     )
 
@@ -114,20 +145,47 @@ def train_script(
 class _SolverReader:
     """Turns a solver's fields into the parts of a TrainScript."""
 
-    def __init__(self, solver: Message, solver_name: str, tests: bool) -> None:
+    def __init__(
+        self,
+        solver: Message,
+        solver_name: str,
+        tests: tuple[TestNet, ...],
+        detecting: tuple[TestNet, ...],
+    ) -> None:
         self.solver = solver
         self.solver_name = solver_name
         self.tests = tests
+        self.detecting = detecting
         self.displays = solver.display != 0
+        self.debug_info = self.displays and solver.debug_info
         self.snapshots = solver.snapshot != 0 or solver.snapshot_after_train
-        self.optimizer = self._optimizer()
+        self.rule = update_rule(solver)
         self.settings = self._settings()
 
     def script(
-        self, multipliers: Multipliers, program: Program, functions: set[str]
+        self,
+        multipliers: Multipliers,
+        program: Program,
+        data: DataScript,
+        outputs: tuple[Call, ...],
+        defaults: FlagDefaults,
     ) -> TrainScript:
         names = {setting.name for setting in self.settings}
-        needed = ("train_data", "test_data") if self.tests else ("train_data",)
+        functions = {function.name for function in data.functions}
+        needed = ["train_data", *(net.function for net in self.tests)]
+        batch_size = any(
+            f.name == "train_data" and f.batch_size for f in data.functions
+        )
+        arguments = ["batch_size=global_batch_size(args)"] if batch_size else []
+        if "train_data" in functions:
+            arguments.append("**data_options(args, seed)")
+        axis = 1 if data.data_format == "channels_last" else 2
+        varying = {
+            name: place
+            for f in data.functions
+            if f.name == "train_data"
+            for name, place in f.varying(axis).items()
+        }
         compact = compact_multipliers(multipliers)
         weighted = any(term.weight != 1 for term in program.losses)
         model = {
@@ -136,23 +194,42 @@ class _SolverReader:
             "losses": bool(program.losses),
             "metrics": bool(program.metrics),
         }
+        printed = [net.outputs for net in self.tests]
+        printed += [outputs] if self.displays else []
+        imports = {
+            **self._runtime_imports(
+                bool(compact), batch_size, bool(varying), bool(functions)
+            ),
+            "caffe_runtime.training_log": ["Output"] * any(printed) + ["TrainingLog"],
+            "data": ["TRAIN_BATCH_SIZE"] * batch_size + sorted(needed),
+            "model": [name for name, used in model.items() if used],
+        }
         return TrainScript(
             solver_name=self.solver_name,
-            imports={
-                **self._runtime_imports(bool(compact)),
-                "data": sorted(needed),
-                "model": [name for name, used in model.items() if used],
-            },
+            imports=dict(sorted(imports.items())),
             settings=self.settings,
             notes=tuple(self._notes()),
-            optimizer=self.optimizer,
+            optimizer=self.rule,
+            choices=tuple(
+                line
+                for field in ("type", "lr_policy")
+                if self.solver.has(field)
+                for line in self._choice(field)
+            ),
             multipliers=compact,
-            has_losses=model["losses"],
-            has_loss_weights=weighted,
-            has_metrics=model["metrics"],
+            compile_arguments=compile_arguments(program),
             tests=self.tests,
+            detecting=self.detecting,
+            precision_arguments=[
+                argument
+                for field, argument in _PRECISION.items()
+                if self.solver.has(field)
+            ],
             test_initialization="TEST_INITIALIZATION" in names,
             displays=self.displays,
+            debug_info=self.debug_info,
+            shows=self.displays or bool(self.tests),
+            train_outputs=outputs,
             average_loss="AVERAGE_LOSS" in names,
             snapshots=self.snapshots,
             snapshot="SNAPSHOT" in names,
@@ -160,40 +237,59 @@ class _SolverReader:
             iter_size="ITER_SIZE" in names,
             random_seed="RANDOM_SEED" in names,
             missing_data=tuple(name for name in needed if name not in functions),
+            functions=functions,
+            reads_tests=any(net.function in functions for net in self.tests),
+            batch_size=batch_size,
+            train_data_arguments=arguments,
+            varying=varying,
+            defaults=defaults.arguments,
+            defaults_source=defaults.source,
+            has_files=defaults.has_files,
         )
 
-    def _runtime_imports(self, multipliers: bool) -> dict[str, list[str]]:
+    def _runtime_imports(
+        self, multipliers: bool, batch_size: bool, varying: bool, data: bool
+    ) -> dict[str, list[str]]:
         callbacks = {
             "Display": self.displays,
-            "Evaluation": self.tests,
+            "Evaluation": bool(self.tests),
+            "LastForward": self.displays,
+            "Solve": True,
+            "TestNet": bool(self.tests),
+        }
+        snapshots = {
             "Snapshot": self.snapshots,
-            "StopAt": True,
-            "evaluate": self.tests,
+            "choose_seed": True,
+            "find_snapshot": True,
+            "read_place": True,
+            "restore": True,
+        }
+        flags = {
+            "add_flags": True,
+            "chosen_device": True,
+            "flag_callbacks": True,
+            "global_batch_size": batch_size,
+            "show": True,
+            "weighted": True,
         }
         imports = {
             "callbacks": [name for name, used in callbacks.items() if used],
-            "finetune": ["load_caffe_weights"],
+            "data_flags": ["add_data_flags", "data_options"] if data else [],
+            "devices": ["for_fit"],
+            "finetune": ["load_caffe_weights", "named_files"],
+            "flags": [name for name, used in flags.items() if used],
+            "mean_precision": ["MeanPrecision"] if self.detecting else [],
             "multipliers": ["Multiplier", "resolve_multipliers"] if multipliers else [],
-            "optimizers": [self.optimizer.name],
-            "schedules": [self.optimizer.schedule],
+            "optimizers": [self.rule.optimizer],
+            "debug_info": ["DebugInfo"] if self.debug_info else [],
+            "plateau": ["Plateau"] if self.rule.plateau else [],
+            "run_flags": ["add_run_flags"],
+            "schedules": sorted(self.rule.schedules),
+            "snapshots": [name for name, used in snapshots.items() if used],
+            "streams": ["Stream"],
+            "varying": ["any_sizes"] if varying else [],
         }
         return {f"caffe_runtime.{m}": names for m, names in imports.items() if names}
-
-    def _optimizer(self) -> Optimizer:
-        name, own = SOLVERS.get(self.solver.type, SOLVERS["SGD"])
-        schedule, policy = POLICIES.get(self.solver.lr_policy, POLICIES["fixed"])
-        fields = [*own, "weight_decay", "regularization_type"]
-        if self.solver.clip_gradients >= 0:
-            fields.append("clip_gradients")
-        fields.append("iter_size")
-        chosen = [f for f in ("type", "lr_policy") if self.solver.has(f)]
-        return Optimizer(
-            name,
-            tuple((f, f.upper()) for f in fields if self.solver.has(f)),
-            schedule,
-            tuple((f, f.upper()) for f in policy),
-            tuple(line for field in chosen for line in self._choice(field)),
-        )
 
     def _choice(self, field: str) -> tuple[str, ...]:
         """A field that became the name of a class, with the comments above it."""
@@ -204,14 +300,15 @@ class _SolverReader:
         """The settings that train.py uses, in the solver's order, unset ones last."""
         solver = self.solver
         used = ["base_lr", "max_iter"]
-        used += [f for f, _ in self.optimizer.arguments]
-        used += [f for f, _ in self.optimizer.schedule_arguments if f not in used]
+        used += [f for f in self.rule.fields if f not in used]
         if self.tests:
             used += ["test_iter", "test_interval"]
             used += ["test_initialization"] if solver.has("test_initialization") else []
-        if self.displays:
-            used += ["display"]
-            used += ["average_loss"] if solver.has("average_loss") else []
+        if self.detecting:
+            used += [field for field in _PRECISION if solver.has(field)]
+        used += ["display"] if self.displays else []
+        if solver.has("average_loss") and (self.displays or self.rule.plateau):
+            used += ["average_loss"]
         if self.snapshots:
             used += ["snapshot_prefix"]
             optional = ("snapshot", "snapshot_after_train")
@@ -236,7 +333,8 @@ class _SolverReader:
     def _value(self, field: str) -> Argument:
         value: Argument = getattr(self.solver, field)
         if field == "test_iter":
-            return self.solver.test_iter[0]
+            counts = list(self.solver.test_iter)
+            return counts[0] if len(self.tests) == 1 else counts
         if field == "snapshot_prefix":
             return self._snapshot_prefix()
         if field == "random_seed":
@@ -272,45 +370,3 @@ class _SolverReader:
         span = self.solver.span_of(field)
         name = prose(self.solver_name)
         return name if span is None else f"{name}:{span.line}"
-
-
-_DEFAULT = (1.0, 1.0)
-
-
-def compact_multipliers(multipliers: Multipliers) -> dict[str, Call | dict[str, Call]]:
-    """What resolve_multipliers takes: the usual values by weight, then the exceptions.
-
-    A weight that is called like a layer has no usual value: the keys would be the same.
-    """
-    layers = {layer for layer, _ in multipliers}
-    values: dict[str, Counter[tuple[float, float]]] = {}
-    for (_, weight), value in multipliers.items():
-        values.setdefault(weight, Counter())[value] += 1
-    usual = {
-        weight: max(counts, key=lambda value: (counts[value], value == _DEFAULT))
-        for weight, counts in values.items()
-        if weight not in layers
-    }
-    compact: dict[str, Call | dict[str, Call]] = {
-        weight: _multiplier(*value)
-        for weight, value in usual.items()
-        if value != _DEFAULT
-    }
-    exceptions: dict[str, dict[str, Call]] = {}
-    for (layer, weight), value in multipliers.items():
-        if value != usual.get(weight, _DEFAULT):
-            exceptions.setdefault(layer, {})[weight] = _multiplier(*value)
-    return compact | exceptions
-
-
-def _multiplier(lr: float, decay: float) -> Call:
-    settings = {"lr": lr, "decay": decay}
-    return Call(
-        runtime("multipliers", "Multiplier"),
-        kwargs=tuple((k, _short(v)) for k, v in settings.items() if v != 1),
-    )
-
-
-def _short(number: float) -> float:
-    """2 rather than 2.0."""
-    return int(number) if number == int(number) else number

@@ -1,15 +1,22 @@
-"""What Caffe's solver does between updates: test, display, snapshot, stop.
+"""What Caffe's solver does between updates: display, test, stop.
 
 All count Caffe's iterations: one is one update of the weights, which with `iter_size`
-takes several batches. Lines are printed in the words of Caffe's log.
+takes several batches. Their order in a list of callbacks is the order of an iteration:
+Solve, Display, Snapshot, LastForward, Evaluation.
 """
 
 import collections
-import os
+import contextlib
+import signal
+import threading
+import time
 
 import keras
 import numpy as np
 from keras import ops
+
+from .finetune import share_weights
+from .training_log import Output, TrainingLog
 
 
 class IterationCallback(keras.callbacks.Callback):
@@ -40,155 +47,281 @@ class IterationCallback(keras.callbacks.Callback):
     def on_iteration_end(self, iteration, logs):
         """After an update; `iteration` updates have been made."""
 
-
-class StopAt(IterationCallback):
-    """Ends training after `max_iter` iterations, also within an epoch."""
-
-    def __init__(self, max_iter):
-        super().__init__()
-        self.max_iter = max_iter
-
-    def on_iteration_end(self, iteration, logs):
-        if iteration >= self.max_iter:
-            self.model.stop_training = True
+    def _sync(self):
+        """Brings what JAX keeps apart while it trains back into the model's variables."""
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
 
 
-class Snapshot(IterationCallback):
-    """Saves the model to `<prefix>_iter_<iteration>.keras` (Solver::Snapshot).
+class Solve(IterationCallback):
+    """Begins, watches and ends a training as Solver::Solve and caffe.cpp do.
 
-    That happens every `every` iterations (0: never) and, with `after_train`, at the end.
-    The file holds the net, its weights, and the optimizer with its history and iteration.
-    It appears whole or not at all; folders in `prefix` are made.
+    It ends after `max_iter` iterations, also within an epoch. `data` is the Stream that
+    fit trains on, whose batches are counted here. SIGINT ends training after the
+    iteration; a second one ends the process.
     """
 
-    def __init__(self, prefix, every=0, after_train=True):
+    def __init__(self, max_iter, data, log=None):
         super().__init__()
-        self.prefix = prefix
-        self.every = every
-        self.after_train = after_train
+        self.max_iter = max_iter
+        self.data = data
+        self.log = log or TrainingLog()
+        self._interrupted = False
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        os.makedirs(os.path.dirname(self.prefix) or ".", exist_ok=True)
+        self.log.line(f"Solving {self.model.name}", "solver.cpp:279")
+        self._former = None
+        if threading.current_thread() is threading.main_thread():
+            self._former = signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number, frame):
+        self._interrupted = True
+        self._restore_signal()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.data.advance()
+        super().on_train_batch_end(batch, logs)
 
     def on_iteration_end(self, iteration, logs):
-        if self.every and iteration % self.every == 0:
-            self._save(iteration)
+        if iteration >= self.max_iter or self._interrupted:
+            self.model.stop_training = True
+        if self.log.shows_bar:
+            self._draw(iteration, logs)
+
+    def _draw(self, iteration, logs):
+        numbers = (f"{k} {v:.4g}" for k, v in logs.items() if np.ndim(v) == 0)
+        self.log.bar(iteration, self.max_iter, ", ".join(numbers))
 
     def on_train_end(self, logs=None):
-        saved = self.every and self.iteration % self.every == 0
-        if self.after_train and not saved:
-            self._save(self.iteration)
+        self._restore_signal()
+        early = self.iteration < self.max_iter
+        self.log.line(
+            "Optimization stopped early." if early else "Optimization Done.",
+            "solver.cpp:317" if early else "solver.cpp:332",
+        )
 
-    def _save(self, iteration):
-        path = f"{self.prefix}_iter_{iteration}.keras"
-        partial = f"{path}.partial.keras"
-        print(f"Snapshotting to {path}")
-        try:
-            self.model.save(partial)
-            os.replace(partial, path)
-        finally:
-            if os.path.exists(partial):
-                os.remove(partial)
+    def _restore_signal(self):
+        if self._former is not None:
+            signal.signal(signal.SIGINT, self._former)
+            self._former = None
 
 
-class Display(IterationCallback):
-    """Prints the loss and the learning rate every `every` iterations.
+class SmoothedLoss(IterationCallback):
+    """Calls `on_loss` after iterations, with the mean loss of the last `average_loss`.
 
-    The loss is that of the iteration's own batches, before the update, averaged over
-    the last `average_loss` iterations (Solver::UpdateSmoothedLoss).
+    The loss is that of the iteration's own batches, before the update
+    (Solver::UpdateSmoothedLoss). Keras logs the mean over the epoch so far; it is
+    measured where `measures` says so, and left alone elsewhere.
     """
 
-    def __init__(self, every, average_loss=1):
+    def __init__(self, average_loss=1):
         super().__init__()
-        self.every = every
         self._losses = collections.deque(maxlen=average_loss)
 
-    def on_iteration_begin(self, iteration):
-        # Iterations whose loss enters no line are left to Keras.
-        self._measured = -iteration % self.every < self._losses.maxlen
-        self._displayed = iteration % self.every == 0
-        if self._displayed:
-            rate = self.model.optimizer.learning_rate
-            self._rate = float(ops.convert_to_numpy(rate))
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._losses.clear()
+
+    def measures(self, iteration):
+        """Whether the loss of this iteration is wanted."""
+        return True
+
+    def on_loss(self, iteration, loss, logs):
+        """`iteration` is the number of updates before the one that the loss led to."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._batches == 0:
+            self._measured = self.measures(self.iteration)
+            self._sum = 0.0
+        super().on_train_batch_begin(batch, logs)
         if self._measured:
-            # Keras logs the mean over the epoch so far: set it aside.
-            tracker = self._loss_tracker()
-            self._epoch_loss = [ops.convert_to_numpy(v) for v in tracker.variables]
-            tracker.reset_state()
+            self._sync()
+            self._set_aside = _set_metrics_aside(self.model)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._measured:
+            self._sum += float(logs["loss"])
+            self._sync()
+            for variable, value in self._set_aside:
+                variable.assign_add(value)
+        super().on_train_batch_end(batch, logs)
 
     def on_iteration_end(self, iteration, logs):
-        if not self._measured:
-            return
-        self._losses.append(float(logs["loss"]))
-        for variable, value in zip(
-            self._loss_tracker().variables, self._epoch_loss, strict=True
-        ):
-            variable.assign_add(value)
-        if self._displayed:
-            loss = sum(self._losses) / len(self._losses)
-            line = (
-                f"Iteration {iteration - 1}, loss = {loss:.6g}, lr = {self._rate:.6g}"
-            )
-            print(line)
+        if self._measured:
+            self._losses.append(self._sum / self._batches_per_iteration)
+            self.on_loss(iteration - 1, self._smoothed(), logs)
 
-    def _loss_tracker(self):
-        return next(m for m in self.model.metrics if m.name == "loss")
+    def _smoothed(self):
+        return sum(self._losses) / len(self._losses)
+
+
+class Display(SmoothedLoss):
+    """Prints the smoothed loss, outputs and learning rate every `every` iterations.
+
+    `outputs` are the blobs to print; their values are those of the iteration's last
+    batch.
+    """
+
+    def __init__(self, every, outputs=(), average_loss=1, log=None):
+        super().__init__(average_loss)
+        self.every = every
+        self.outputs = outputs
+        self.log = log or TrainingLog()
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._watch, self._last = time.monotonic(), self.iteration
+
+    def measures(self, iteration):
+        return -iteration % self.every < self._losses.maxlen
+
+    def on_iteration_begin(self, iteration):
+        if iteration % self.every == 0:
+            self._sync()
+            rate = self.model.optimizer.learning_rate
+            self._rate = float(ops.convert_to_numpy(rate))
+
+    def on_loss(self, iteration, loss, logs):
+        if iteration % self.every == 0:
+            self._display(iteration, loss, logs)
+
+    def _display(self, iteration, loss, logs):
+        now = time.monotonic()
+        seconds = now - self._watch
+        speed = (iteration - self._last) / (seconds or 1)
+        self._watch, self._last = now, iteration
+        self.log.line(
+            f"Iteration {iteration} ({speed:.6g} iter/s, {seconds:.6g}s/{self.every} "
+            f"iters), loss = {loss:.6g}",
+            "solver.cpp:239",
+        )
+        self.log.outputs("Train", self.outputs, logs, "solver.cpp:258")
+        rate = f"Iteration {iteration}, lr = {self._rate:.6g}"
+        self.log.line(rate, "sgd_solver.cpp:112")
+
+    def display_last(self, iteration, loss):
+        """Prints the smoothed loss once more, with the `loss` of a batch behind it."""
+        self._losses.append(loss)
+        text = f"Iteration {iteration}, loss = {self._smoothed():.6g}"
+        self.log.line(text, "solver.cpp:327")
+
+
+class LastForward(IterationCallback):
+    """Sends the next batch through the trained net, if it is the turn of `display`.
+
+    Caffe does so after the last update, to print the loss; it moves running statistics,
+    such as BatchNorm's (Solver::Solve). `solve` knows the data and the last iteration.
+    """
+
+    def __init__(self, solve, display):
+        super().__init__()
+        self.solve = solve
+        self.display = display
+
+    def on_iteration_end(self, iteration, logs):
+        if iteration == self.solve.max_iter and iteration % self.display.every == 0:
+            self._sync()
+            self.display.display_last(iteration, self._loss())
+
+    def _loss(self):
+        x, *rest = next(self.solve.data)
+        y = rest[0] if rest else None
+        with _untouched_metrics(self.model):
+            predicted = self.model(x, training=True)
+            loss = self.model.compute_loss(x, y, predicted, training=True)
+        return float(ops.convert_to_numpy(loss))
+
+
+class TestNet:
+    """A net that is tested: `test_iter` batches of the Stream `data` each time.
+
+    `outputs` are the blobs to print. Without a `model` it is the trained model; else
+    that model's, with the weights of the trained one by layer name. `measure` is what
+    tests it, as `evaluate` does.
+    """
+
+    __test__ = False  # for pytest
+
+    def __init__(self, data, test_iter, outputs=(), model=None, measure=None):
+        self.data = data
+        self.test_iter = test_iter
+        self.outputs = outputs
+        self.model = model
+        self.measure = measure or evaluate
+
+    def evaluate(self, trained, log):
+        """Tests the weights of the model `trained`; see `evaluate`."""
+        if self.model is not None:
+            share_weights(self.model, trained)
+        model = self.model or trained
+        return self.measure(model, self.data, self.test_iter, self.outputs, log)
 
 
 class Evaluation(IterationCallback):
-    """Tests at the end of each epoch that ends on a multiple of `every` iterations.
+    """Tests every `every` iterations, and with `at_start` before the first update.
 
-    Each test takes the next `test_iter` batches of `data`: Keras's `validation_data`
-    would begin with the first batches again. With `at_start` there is a test before the
-    first update. The outputs enter Keras's logs as `val_<name>`: put callbacks that read
+    Each test takes the next batches of its net's data: Keras's `validation_data` would
+    begin with the first batches again. The outputs enter the logs of the epoch that ends
+    there as `val_<name>`, those of a second net as `val1_<name>`: put callbacks that read
     them behind this one. (Solver::TestAll)
     """
 
-    def __init__(self, data, test_iter, every, at_start=True):
+    def __init__(self, nets, every, at_start=True, log=None):
         super().__init__()
-        self.data = data
-        self.test_iter = test_iter
+        self.nets = nets
         self.every = every
         self.at_start = at_start
+        self.log = log or TrainingLog()
+        self._results = {}
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        if self.at_start and self.iteration == 0:
+        due = self.iteration % self.every == 0
+        if due and (self.at_start or self.iteration > 0):
             self._test()
 
+    def on_iteration_end(self, iteration, logs):
+        if iteration % self.every == 0:
+            self._sync()
+            with _untouched_metrics(self.model):
+                self._test()
+
     def on_epoch_end(self, epoch, logs=None):
-        if self.iteration % self.every == 0:
-            outputs = self._test()
-            logs.update({f"val_{name}": value for name, value in outputs.items()})
+        logs.update(self._results)
 
     def _test(self):
-        print(f"Iteration {self.iteration}, Testing net (#0)")
-        return evaluate(self.model, self.data, self.test_iter)
+        self._results = {}
+        for number, net in enumerate(self.nets):
+            text = f"Iteration {self.iteration}, Testing net (#{number})"
+            self.log.line(text, "solver.cpp:347")
+            prefix = f"val{number or ''}_"
+            for name, value in net.evaluate(self.model, self.log).items():
+                self._results[prefix + name] = value
 
 
-def evaluate(model, data, test_iter):
+def evaluate(model, data, test_iter, outputs=(), log=None):
     """Tests `model` on the next `test_iter` batches of the iterator `data`.
 
-    Prints and returns each output's mean over the batches: the loss, the metrics, and
-    what layers compute of a whole batch, such as LossEndpoint (Solver::Test). Also where
-    batches count differently many labels. A vector has a line for each of its values.
+    Prints the `outputs` (without them, all that Keras computes), and returns by Keras's
+    names each one's mean over the batches: the loss, the metrics, and what layers compute
+    of a whole batch, such as LossEndpoint (Solver::Test). Also where batches count
+    differently many labels. A vector has a line for each of its values.
     """
     inner = _batch_outputs(model)
     sums = collections.Counter()
     for _ in range(test_iter):
         batch = next(data)
         model.reset_metrics()
-        outputs = model.test_on_batch(*batch, return_dict=True)
+        values = model.test_on_batch(*batch, return_dict=True)
         if inner:
             predictions = model.predict_on_batch(batch[0])
-            outputs.update({name: predictions[name][0] for name in inner})
-        for name, value in outputs.items():
+            values.update({name: predictions[name][0] for name in inner})
+        for name, value in values.items():
             sums[name] = sums[name] + np.asarray(value, "float64")
     means = {name: _plain(total / test_iter) for name, total in sums.items()}
-    for name, mean in means.items():
-        for value in np.ravel(mean):
-            print(f"    Test net output: {name} = {value:.6g}")
+    outputs = outputs or [Output(name, name) for name in means]
+    (log or TrainingLog()).outputs("Test", outputs, means, "solver.cpp:414")
     return means
 
 
@@ -208,3 +341,22 @@ def _batch_outputs(model):
 def _plain(mean):
     """Returns a number as a float, a vector as it is."""
     return mean if mean.ndim else float(mean)
+
+
+def _set_metrics_aside(model):
+    """Sets the metrics back to nothing; the variables with the sums that they held."""
+    variables = [v for metric in model.metrics for v in metric.variables]
+    held = [(v, ops.convert_to_numpy(v).copy()) for v in variables]
+    model.reset_metrics()
+    return held
+
+
+@contextlib.contextmanager
+def _untouched_metrics(model):
+    """Keeps the metrics of the epoch so far from what happens within."""
+    held = _set_metrics_aside(model)
+    try:
+        yield
+    finally:
+        for variable, value in held:
+            variable.assign(value)

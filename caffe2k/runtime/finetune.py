@@ -25,6 +25,15 @@ class CopiedLayers:
         return "\n".join(f"{what:<26}{', '.join(names) or '-'}" for what, names in rows)
 
 
+def named_files(weights):
+    """The files that a list names, each entry one or, as Caffe takes them, "a,b"."""
+    return [
+        name.strip()
+        for entry in weights
+        for name in ([str(entry)] if os.path.exists(entry) else str(entry).split(","))
+    ]
+
+
 def load_caffe_weights(model, path):
     """Loads the layers of `path` that `model` has, by name; returns CopiedLayers.
 
@@ -48,6 +57,22 @@ def load_caffe_weights(model, path):
         kept=tuple(name for name in layers if name not in stored),
         skipped=tuple(name for name in stored if name not in layers),
     )
+
+
+def share_weights(model, trained):
+    """Gives the layers of `model` the weights that layers of `trained` have by that name.
+
+    Raises ValueError where their shapes differ (Net::ShareTrainedLayersWith in net.cpp).
+    """
+    sources = {layer.name: _weights(layer) for layer in trained.layers}
+    for layer in model.layers:
+        weights, others = _weights(layer), sources.get(layer.name, [])
+        if not weights or layer.name not in sources:
+            continue
+        if [w.shape for w in weights] != [w.shape for w in others]:
+            raise ValueError(f"layer {layer.name!r} has other weights in the test net")
+        for variable, source in zip(weights, others, strict=True):
+            variable.assign(source)
 
 
 def _weights(layer):
@@ -81,7 +106,8 @@ def _read_weights(path):
     with h5py.File(path, "r") as file:
         layer_names = _names(file, "layer_names")
         if not layer_names:
-            raise ValueError(f"{path} does not hold weights by layer name")
+            hint = "; `caffe2k weights` ports Caffe's files" if "data" in file else ""
+            raise ValueError(f"{path} does not hold weights by layer name{hint}")
         for layer in layer_names:
             weights = _names(file[layer], "weight_names")
             if weights:

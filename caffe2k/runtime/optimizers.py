@@ -95,6 +95,10 @@ class CaffeOptimizer(keras.optimizers.Optimizer):
         else:
             self._iterations.assign_add(1)
 
+    def resume_at(self, iteration):
+        """Goes on as if `iteration` updates had been made."""
+        self._iterations.assign(iteration * self.iter_size)
+
     def _multiplier(self, variable):
         if self.multipliers is None:
             return Multiplier()

@@ -1,7 +1,7 @@
 """Caffe's learning rate policies as schedules of the iteration.
 
-Each is a branch of SGDSolver::GetLearningRate (sgd_solver.cpp), computed in 32-bit
-floats as there. An iteration is one update of the weights, counted from 0.
+Each is a branch of SGDSolver::GetLearningRate (sgd_solver.cpp), or of a fork's, computed
+in 32-bit floats as there. An iteration is one update of the weights, counted from 0.
 """
 
 import dataclasses
@@ -106,10 +106,19 @@ class MultiStep(CaffeSchedule):
 @_registered
 @dataclasses.dataclass(frozen=True)
 class Polynomial(CaffeSchedule):
-    """lr_policy "poly": base_lr * (1 - iteration / max_iter) ^ power."""
+    """lr_policy "poly": base_lr * (1 - iteration / max_iter) ^ power.
+
+    With NVIDIA's `min_lr` it ends there rather than at 0.
+    """
 
     power: float
     max_iter: int
+    min_lr: float = 0.0
+
+    def __call__(self, step):
+        least = _float32(self.min_lr)
+        span = _float32(_float32(self.base_lr) - least)
+        return span * self.factor(ops.convert_to_tensor(step)) + least
 
     def factor(self, iteration):
         left = 1.0 - ops.cast(iteration, "float32") / _float32(self.max_iter)
@@ -127,6 +136,93 @@ class Sigmoid(CaffeSchedule):
     def factor(self, iteration):
         since = ops.cast(iteration, "float32") - _float32(self.stepsize)
         return 1.0 / (1.0 + ops.exp(-_float32(self.gamma) * since))
+
+
+@_registered
+@dataclasses.dataclass(frozen=True)
+class MultiFixed(CaffeSchedule):
+    """lr_policy "multifixed" of Intel's Caffe: `stagelr[i]` up to iteration `stageiter[i]`.
+
+    After the last stage its rate stays (intel/caffe, sgd_solver.cpp). `base_lr` is for a
+    warm-up alone.
+    """
+
+    stagelr: list
+    stageiter: list
+
+    def __call__(self, step):
+        step = ops.convert_to_tensor(step)
+        rate = ops.convert_to_tensor(_float32(self.stagelr[-1]))
+        for value, end in zip(
+            self.stagelr[-2::-1], self.stageiter[-2::-1], strict=True
+        ):
+            rate = ops.where(step <= end, _float32(value), rate)
+        return rate
+
+
+@dataclasses.dataclass(frozen=True)
+class ChangedSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Another schedule with a change that any policy may have."""
+
+    schedule: CaffeSchedule
+
+    def get_config(self):
+        config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        serialize = keras.optimizers.schedules.serialize
+        return {**config, "schedule": serialize(self.schedule)}
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.optimizers.schedules.deserialize(config["schedule"])
+        return cls(**{**config, "schedule": schedule})
+
+
+@_registered
+@dataclasses.dataclass(frozen=True)
+class RampUp(ChangedSchedule):
+    """`rampup_interval` of NVIDIA's Caffe: a square from `rampup_lr` up to base_lr.
+
+    (NVIDIA/caffe, sgd_solver.cpp, GetLearningRate.)
+    """
+
+    rampup_interval: int
+    rampup_lr: float = 0.0
+
+    def __call__(self, step):
+        start, base = _float32(self.rampup_lr), _float32(self.schedule.base_lr)
+        done = ops.cast(step, "float32") / _float32(self.rampup_interval)
+        risen = start + _float32(base - start) * done * done
+        return ops.where(step < self.rampup_interval, risen, self.schedule(step))
+
+
+@_registered
+@dataclasses.dataclass(frozen=True)
+class WarmUp(ChangedSchedule):
+    """`warmup_iter` of Intel's Caffe: a line from `warmup_start_lr` up to base_lr.
+
+    (intel/caffe, sgd_solver.cpp, GetWarmUpLR.)
+    """
+
+    warmup_iter: int
+    warmup_start_lr: float = 0.0
+
+    def __call__(self, step):
+        start, base = _float32(self.warmup_start_lr), _float32(self.schedule.base_lr)
+        done = ops.cast(step, "float32")
+        length = _float32(self.warmup_iter)
+        risen = (done * base + (length - done) * start) / length
+        return ops.where(step < self.warmup_iter, risen, self.schedule(step))
+
+
+@_registered
+@dataclasses.dataclass(frozen=True)
+class AtLeast(ChangedSchedule):
+    """`min_lr` of NVIDIA's Caffe, below which no policy goes."""
+
+    min_lr: float
+
+    def __call__(self, step):
+        return ops.maximum(self.schedule(step), _float32(self.min_lr))
 
 
 def _gamma_power(gamma, exponent):

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 
 import keras
 import numpy as np
@@ -15,20 +16,33 @@ from caffe_solver_runs import (
     trajectory,
 )
 
-from caffe2k.runtime.callbacks import Display, Evaluation, Snapshot, StopAt, evaluate
+from caffe2k.runtime.callbacks import (
+    Display,
+    Evaluation,
+    LastForward,
+    Solve,
+    TestNet,
+    evaluate,
+)
 from caffe2k.runtime.endpoint import LossEndpoint
 from caffe2k.runtime.losses import SoftmaxWithLoss
 from caffe2k.runtime.metrics import BatchAccuracy, PerClassAccuracy
 from caffe2k.runtime.multipliers import Multiplier, resolve_multipliers
+from caffe2k.runtime.normalization import BatchNorm
 from caffe2k.runtime.optimizers import CaffeSGD
 from caffe2k.runtime.reductions import Reduction
 from caffe2k.runtime.schedules import Fixed, Step
+from caffe2k.runtime.snapshots import Snapshot
+from caffe2k.runtime.streams import Stream
+from caffe2k.runtime.training_log import Output, TrainingLog
 
 
 def train(model, callbacks, **kwargs):
     settings = {"epochs": 3, "steps_per_epoch": 10, "verbose": 0, **kwargs}
-    data = settings.pop("data", None) or batches("train", 10)
-    data = (batch for batch in data)  # Keras takes a generator, but no other iterator
+    stream = settings.pop("stream", None) or Stream(
+        settings.pop("data", None) or batches("train", 10)
+    )
+    data = stream.unused()
     return model.fit(data, callbacks=callbacks, shuffle=False, **settings).history
 
 
@@ -43,17 +57,14 @@ def sgd_model(case="sgd_fixed", **settings):
 
 
 def displayed(capsys):
-    lines = [line for line in capsys.readouterr().out.splitlines() if ", loss" in line]
-    return {
-        int(words[1].rstrip(",")): float(words[4].rstrip(","))
-        for words in map(str.split, lines)
-    }
+    found = re.findall(r"Iteration (\d+) .*, loss = (\S+)", capsys.readouterr().out)
+    return {int(iteration): float(loss) for iteration, loss in found}
 
 
 @needs_suite
 @pytest.mark.parametrize(("every", "average_loss"), [(1, 1), (4, 1), (4, 3), (3, 7)])
 def test_display_averages_the_last_iterations(every, average_loss, capsys):
-    history = train(sgd_model(), [Display(every, average_loss)])
+    history = train(sgd_model(), [Display(every, average_loss=average_loss)])
     losses = trajectory("sgd_fixed")["loss"]
 
     expected = {
@@ -65,23 +76,57 @@ def test_display_averages_the_last_iterations(every, average_loss, capsys):
     np.testing.assert_allclose(history["loss"], epoch_means, rtol=1e-6)
 
 
-def test_the_form_of_a_displayed_line(capsys):
+def line_model():
+    """y = 2 x with a loss of y squared, and a rate of 0."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     model.set_weights([np.array([[2.0]], "float32")])
-    model.compile(CaffeSGD(Step(0.0, 0.5, 1)), loss="mse")
-    values = ((np.array([[x]], "float32"), np.zeros((1, 1))) for x in (1, 2, 4))
-    train(model, [Display(2)], data=values, epochs=1, steps_per_epoch=3)
-    assert capsys.readouterr().out.splitlines() == [
-        "Iteration 0, loss = 4, lr = 0",
-        "Iteration 2, loss = 64, lr = 0",
+    model.compile(CaffeSGD(Step(0.0, 0.5, 1)), loss="mse", loss_weights=[0.5])
+    return model
+
+
+def points(*xs):
+    return ((np.array([[x]], "float32"), np.zeros((1, 1))) for x in xs)
+
+
+def test_the_form_of_displayed_lines(capsys):
+    display = Display(2, [Output("l", "loss", 0.5, weighted=True)])
+    train(line_model(), [display], data=points(1, 2, 4, 8), epochs=1, steps_per_epoch=3)
+    lines = capsys.readouterr().out.splitlines()
+    assert [re.sub(r"\(\S+ iter/s, \S+s/2 iters\)", "()", line) for line in lines] == [
+        "Iteration 0 (), loss = 2",
+        "    Train net output #0: l = 4 (* 0.5 = 2 loss)",
+        "Iteration 0, lr = 0",
+        "Iteration 2 (), loss = 32",
+        "    Train net output #0: l = 64 (* 0.5 = 32 loss)",
+        "Iteration 2, lr = 0",
     ]
+
+
+def test_the_last_forward_pass_takes_the_next_batch_and_moves_statistics(capsys):
+    dense = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    model = keras.Sequential([keras.Input((1,)), dense, BatchNorm(name="bn")])
+    model.compile(CaffeSGD(0.0), loss="mse")
+    values = [np.array([[x], [3.0 * x]], "float32") for x in (1.0, 2, 4, 8)]
+    stream = Stream((x, np.zeros((2, 1), "float32")) for x in values)
+    solve, display = Solve(2, stream), Display(2)
+    callbacks = [solve, display, LastForward(solve, display)]
+    settings = {"stream": stream, "epochs": 1, "steps_per_epoch": 2}
+    history = train(model, callbacks, **settings)["loss"]
+    layer = model.get_layer("bn")
+    scale = float(np.asarray(layer.scale_factor)[0])
+    assert scale == pytest.approx(1 + 0.999 + 0.999**2)
+    assert stream.used == 3
+    mean = 0.999**2 * 2 + 0.999 * 4 + 8
+    assert np.asarray(layer.mean) == pytest.approx([mean], rel=1e-5)
+    assert "Iteration 2, loss = " in capsys.readouterr().out
+    assert history == pytest.approx([1.0], abs=1e-3)
 
 
 @needs_suite
 def test_tests_go_on_where_the_last_test_stopped(capsys):
     """Accuracy and loss of each of Caffe's four tests, and Keras's own log of them."""
     recorded = trajectory("sgd_fixed")
-    evaluation = Evaluation(batches("test", 20), test_iter=3, every=10)
+    evaluation = Evaluation([TestNet(Stream(batches("test", 20)), 3)], every=10)
     history = train(sgd_model(), [evaluation])
 
     printed = iter(capsys.readouterr().out.splitlines())
@@ -101,8 +146,10 @@ def test_tests_go_on_where_the_last_test_stopped(capsys):
 
 @needs_suite
 def test_no_test_at_the_start_or_after_a_partial_epoch(capsys):
-    evaluation = Evaluation(batches("test", 20), test_iter=1, every=10, at_start=False)
-    train(sgd_model(), [evaluation, StopAt(25)])
+    tests = [TestNet(Stream(batches("test", 20)), 1)]
+    evaluation = Evaluation(tests, every=10, at_start=False)
+    stream = Stream(batches("train", 10))
+    train(sgd_model(), [Solve(25, stream), evaluation], stream=stream)
     lines = capsys.readouterr().out.splitlines()
     tested = [line for line in lines if line.startswith("Iteration")]
     assert tested == [f"Iteration {n}, Testing net (#0)" for n in (10, 20)]
@@ -117,14 +164,17 @@ def test_outputs_are_the_mean_of_batch_outputs(capsys):
     all_ = (np.full((4, 1), 4, "float32"), np.ones(4, "float32"))
     outputs = evaluate(model, iter([(x, *few), (x, *all_), (x, *few)]), 2)
     assert outputs["mae"] == 2.0
-    assert "    Test net output: mae = 2\n" in capsys.readouterr().out
+    assert "    Test net output #1: mae = 2\n" in capsys.readouterr().out
 
 
 @needs_suite
 @pytest.mark.parametrize("iter_size", [1, 2])
 def test_stops_within_an_epoch(iter_size):
     model = sgd_model(iter_size=iter_size)
-    train(model, [StopAt(13)], steps_per_epoch=10 * iter_size)
+    stream = Stream(batches("train", 10))
+    solve = Solve(13, stream)
+    train(model, [solve], stream=stream, steps_per_epoch=10 * iter_size)
+    assert stream.used == 13 * iter_size
     assert int(model.optimizer.iterations) == 13
 
 
@@ -156,7 +206,8 @@ def test_counting_goes_on_after_a_snapshot(tmp_path, capsys):
     train(sgd_model(), [Snapshot(prefix)], epochs=2)
     resumed = keras.saving.load_model(f"{prefix}_iter_20.keras")
     data = itertools.islice(batches("train", 10), 20, None)
-    train(resumed, [Display(1), StopAt(30)], data=data)
+    stream = Stream(data)
+    train(resumed, [Solve(30, stream), Display(1)], stream=stream)
     recorded = trajectory("sgd_fixed")
     expected = dict(enumerate(recorded["loss"][20:], 20))
     assert displayed(capsys) == pytest.approx(expected, rel=1e-5)
@@ -206,7 +257,7 @@ def test_batches_that_run_as_one_are_refused():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(CaffeSGD(0.0), loss="mse", steps_per_execution=2)
     with pytest.raises(ValueError, match="steps_per_execution"):
-        model.fit(np.ones((4, 1)), np.ones((4, 1)), callbacks=[StopAt(1)], verbose=0)
+        model.fit(np.ones((4, 1)), np.ones((4, 1)), callbacks=[Display(1)], verbose=0)
 
 
 def test_evaluation_reports_what_layers_compute_of_a_batch(capsys):
@@ -237,4 +288,17 @@ def test_evaluation_reports_what_layers_compute_of_a_batch(capsys):
     assert means["sum"] == pytest.approx(np.mean(sums), rel=1e-4)
     assert set(means) == {"loss", "per", "sum"}
     lines = capsys.readouterr().out.splitlines()
-    assert sum("Test net output: per = " in line for line in lines) == 3
+    assert sum(": per = " in line for line in lines) == 3
+
+
+def test_a_net_of_its_own_is_tested_with_the_trained_weights(capsys):
+    """By layer name; what only one of the nets has stays out of it."""
+    trained = line_model()
+    other = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    for model in (trained, other):
+        model.layers[0].name = "ip"
+    other.compile(loss="mse")
+    log = TrainingLog()
+    net = TestNet(Stream(points(1, 3)), 2, [Output("l", "loss", 1.0)], other)
+    assert net.evaluate(trained, log)["loss"] == (4 + 36) / 2
+    assert capsys.readouterr().out == "    Test net output #0: l = 20 (* 1 = 20 loss)\n"

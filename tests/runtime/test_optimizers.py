@@ -1,5 +1,7 @@
 """The optimizers against the training runs that Caffe recorded."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -98,13 +100,11 @@ def test_follows_caffe(case, capsys):
     assert len(errors) == 3
     assert max(errors.values()) < (1e-5 if issubclass(optimizer, CaffeSGD) else 5e-5)
     out = capsys.readouterr().out
-    printed = [
-        line.split() for line in out.splitlines() if line.startswith("Iteration")
-    ]
-    assert [line[1] for line in printed] == [f"{i}," for i in range(30)]
-    losses = [float(line[4].rstrip(",")) for line in printed]
+    printed = re.findall(r"Iteration (\d+) .*, loss = (\S+)\n", out)
+    assert [int(iteration) for iteration, _ in printed] == list(range(30))
+    losses = [float(loss) for _, loss in printed]
     np.testing.assert_allclose(losses, recorded["loss_log"], rtol=1e-5)
-    rates = [float(line[7]) for line in printed]
+    rates = [float(rate) for rate in re.findall(r", lr = (\S+)\n", out)]
     np.testing.assert_allclose(rates, recorded["lr"], rtol=3e-6)
 
 

@@ -10,13 +10,17 @@ import pytest
 from keras import ops
 
 from caffe2k.runtime.schedules import (
+    AtLeast,
     Exponential,
     Fixed,
     InverseDecay,
+    MultiFixed,
     MultiStep,
     Polynomial,
+    RampUp,
     Sigmoid,
     Step,
+    WarmUp,
 )
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -114,3 +118,34 @@ def test_prints_what_caffe_logged(sample, schedule):
     assert len(logged) >= 10
     for iteration, printed in logged:
         assert f"{rate(schedule, int(iteration)):.6g}" == printed
+
+
+def test_multifixed_keeps_a_rate_up_to_its_iteration():
+    schedule = MultiFixed(9.0, stagelr=[0.1, 0.01, 0.5], stageiter=[2, 4, 5])
+    found = [float(schedule(i)) for i in range(8)]
+    assert found == pytest.approx([0.1] * 3 + [0.01] * 2 + [0.5] * 3)
+
+
+def test_polynomial_ends_at_min_lr():
+    schedule = Polynomial(1.0, power=2.0, max_iter=4, min_lr=0.2)
+    expected = [0.8 * (1 - i / 4) ** 2 + 0.2 for i in range(5)]
+    assert [float(schedule(i)) for i in range(5)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (RampUp(Step(1.0, 0.5, 4), 3, 0.1), [0.1, 0.2, 0.5, 1, 0.5, 0.5, 0.5, 0.5]),
+        (RampUp(Fixed(1.0), 2), [0, 0.25, 1, 1, 1, 1, 1, 1]),
+        (WarmUp(Fixed(1.0), 4, 0.2), [0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1]),
+        (AtLeast(Step(1.0, 0.5, 2), 0.3), [1, 1, 0.5, 0.5, 0.3, 0.3, 0.3, 0.3]),
+        (
+            AtLeast(RampUp(Fixed(1.0), 2), 0.1),
+            [0.1, 0.25, 1, 1, 1, 1, 1, 1],
+        ),
+    ],
+)
+def test_what_forks_add_to_any_policy(change, expected):
+    assert [float(change(i)) for i in range(8)] == pytest.approx(expected)
+    config = keras.optimizers.schedules.serialize(change)
+    assert keras.optimizers.schedules.deserialize(config) == change
