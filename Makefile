@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
 
-.PHONY: demo test check golden docs proto bench setup clean
+.PHONY: demo test check fuzz golden docs proto bench setup clean
 
 demo: $(READY)  ## translate two sample projects, test the one and fine-tune the other
 	$(BIN)/python samples/demo.py
@@ -25,17 +25,24 @@ check: $(READY)  ## seconds: style, types, and the tests that need no framework
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n $(JOBS) -m "not slow" tests/unit tests/errors tests/golden
 
+fuzz: $(READY)  ## minutes: what the tests do with damaged weights, for longer
+	$(BIN)/python -m tests.fuzz.weights --count 200000 --seed 1
+	$(BIN)/python -m tests.fuzz.weights --count 50000 --seed 1 --kind hdf5
+
 golden: $(READY)  ## write the golden trees anew
 	$(BIN)/python -m tests.golden.regenerate
 
 docs: $(READY)  ## write the generated pages of docs/ anew
-	$(BIN)/python -m tests.conformance.table docs/conformance.md
+	$(BIN)/python -m tests.conformance.layers_page docs/layers.md
 
 proto: $(READY)  ## write caffe_pb2 anew from grammars/caffe.proto
 	$(BIN)/python -m caffe2k.schema.generate
 
-bench: $(READY)  ## time the command line
+bench: $(READY)  ## time the command line and the readers of data
+	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python benchmarks/translate.py
+	$(BIN)/python benchmarks/data.py --write
+	$(BIN)/python benchmarks/weights.py --write
 
 setup: $(READY)
 

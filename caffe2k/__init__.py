@@ -3,17 +3,34 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from caffe2k.translation import Translation, port_weights, translate
+    from caffe2k.ops.plugins import load_ops
+    from caffe2k.porting import Porting, port_weights
+    from caffe2k.translation import Translation, translate
 
 __version__ = "0.1.0"
 
-__all__ = ["Translation", "__version__", "port_weights", "translate"]
+__all__ = [
+    "Porting",
+    "Translation",
+    "__version__",
+    "load_ops",
+    "port_weights",
+    "translate",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Imports the translator when it is asked for: `caffe2k --version` needs none of it."""
-    if name in ("Translation", "port_weights", "translate"):
+    if name in ("Porting", "port_weights"):
+        from caffe2k import porting
+
+        return getattr(porting, name)
+    if name in ("Translation", "translate"):
         from caffe2k import translation
 
         return getattr(translation, name)
+    if name == "load_ops":
+        from caffe2k.ops.plugins import load_ops
+
+        return load_ops
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

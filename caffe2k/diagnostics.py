@@ -186,6 +186,10 @@ class Diagnostics:
     def _add(self, diagnostic: Diagnostic) -> None:
         self._found.setdefault(diagnostic)
 
+    def withdraw(self, code: str, span: SourceSpan) -> None:
+        """Takes back what was found at a place, as it turned out to be no mistake."""
+        self._found = {d: None for d in self._found if (d.code, d.span) != (code, span)}
+
     def extend(self, diagnostics: Iterable[Diagnostic]) -> None:
         """Takes over diagnostics that were collected elsewhere."""
         for diagnostic in diagnostics:

@@ -11,12 +11,16 @@ from caffe2k.diagnostics import Diagnostics, did_you_mean
 from caffe2k.ir.layout import DataFormat
 from caffe2k.ir.net import Layer, Net, Phase, Shape
 from caffe2k.ops import find_op
+from caffe2k.ops.base import LayerOp
 from caffe2k.ops.data import SourceOp
 from caffe2k.ops.lowering import LoweredNet
+from caffe2k.ops.plugins import blamed
+from caffe2k.ops.stub import op_name
 from caffe2k.passes.fuse import fuse_activations
 from caffe2k.passes.in_place import join_in_place
 from caffe2k.passes.lower import lower
 from caffe2k.passes.merge import merge_phases
+from caffe2k.passes.precision import warn_of_half_precision
 from caffe2k.passes.resolve import Unresolved, report_unsupported, resolve
 from caffe2k.passes.select import select_layers, state_of
 from caffe2k.passes.shapes import infer_shapes
@@ -24,7 +28,8 @@ from caffe2k.passes.shared_recurrence import warn_of_shared_recurrence
 from caffe2k.passes.sharing import share_params
 from caffe2k.passes.weight_plan import weight_plan
 from caffe2k.schema.message import Message
-from caffe2k.sources.data_files import DataFiles
+from caffe2k.sources.data_files import DataFiles, FirstRecord
+from caffe2k.sources.database import first_record
 from caffe2k.weights.plan import WeightPlan
 
 
@@ -39,15 +44,23 @@ class Options:
     """Blob -> shape in Caffe's order, batch included; instead of what the data says."""
     strict: bool = False
     """Whether a difference from Caffe is an error."""
+    stub_unknown: bool = False
+    """Whether a layer of a type that has no op becomes a class that the user writes."""
+    tfrecord: Path | None = None
+    """The folder of the shards that stand for the databases of Data layers."""
 
 
 class BlobShapes:
     """The shapes of data layers: the user's, the data's, or what the layer itself tells."""
 
     def __init__(
-        self, root: Path, given: Mapping[str, Shape], diagnostics: Diagnostics
+        self,
+        root: Path,
+        given: Mapping[str, Shape],
+        diagnostics: Diagnostics,
+        first: FirstRecord = first_record,
     ) -> None:
-        self._files = DataFiles(root, diagnostics)
+        self._files = DataFiles(root, diagnostics, first)
         self._given = given
 
     def of(self, layer: Layer) -> tuple[Shape, ...] | None:
@@ -55,8 +68,7 @@ class BlobShapes:
         assert op_type is not None
         assert issubclass(op_type, SourceOp)
         op = op_type(layer)
-        batch = op.p.batch_size
-        given = [self._given.get(top.name) for top in layer.tops]
+        given = [self.given(top.name) for top in layer.tops]
         if given[0] is not None:
             rest = [shape or (given[0][0],) for shape in given[1:]]
             return (given[0], *rest)
@@ -66,7 +78,11 @@ class BlobShapes:
         records = op.record_shapes()
         if records is None:
             return None
+        batch = op.p.batch_size
         return tuple((batch, *record) for record in records[: len(layer.tops)])
+
+    def given(self, blob: str) -> Shape | None:
+        return self._given.get(blob)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +103,7 @@ class TranslatedNet:
         return weight_plan(self.whole)
 
 
+@blamed()
 def analyse(
     message: Message,
     root: Path,
@@ -99,9 +116,10 @@ def analyse(
     `root` is the folder that data is looked up in; `states` what a solver adds to the
     net's own state. Problems are added to `diagnostics`.
     """
-    data = BlobShapes(root, options.input_shapes, diagnostics)
+    first = _first_record(options)
+    data = BlobShapes(root, options.input_shapes, diagnostics, first)
     nets: dict[Phase, Net] = {}
-    unresolved = Unresolved()
+    unresolved = Unresolved(stub_unknown=options.stub_unknown)
     for phase in _phases(message, options):
         state = state_of(message, phase, (states or {}).get(phase))
         layers = select_layers(message, state, diagnostics)
@@ -118,16 +136,17 @@ def _check_input_shapes(
 ) -> None:
     """Shapes can be given for the blobs of data layers whose data holds them."""
     blobs = {
-        top: op.shaped_by_data
+        top: op.is_stub or (issubclass(op, SourceOp) and op.shaped_by_data)
         for layer in message.layer
-        if (op := find_op(layer.type)) is not None and issubclass(op, SourceOp)
+        if (op := _op(layer, options)) is not None
+        and (op.is_stub or issubclass(op, SourceOp))
         for top in layer.top
     }
     for name in options.input_shapes:
         if name not in blobs:
             diagnostics.error(
                 "unknown-input",
-                f"--input-shape names `{name}`, which no data layer writes",
+                f"--input-shape names `{name}`, which no data layer or stub writes",
                 help=did_you_mean(name, blobs) or "remove the option",
             )
         elif not blobs[name]:
@@ -147,16 +166,29 @@ def _report_empty(message: Message, diagnostics: Diagnostics) -> None:
     diagnostics.error("empty-net", text, message.span, help=help)
 
 
+def _first_record(options: Options) -> FirstRecord:
+    """What finds a database's first record: in its shards, where there are any."""
+    if options.tfrecord is None:
+        return first_record
+    from caffe2k.datasets.shards import first_record_in
+
+    return first_record_in(options.tfrecord)
+
+
 def _phases(message: Message, options: Options) -> list[Phase]:
     """Both phases for a net that can be trained, TEST alone for one that can't."""
     if options.phase is not None:
         return [options.phase]
-    trained = any(_is_for_training(layer) for layer in message.layer)
+    trained = any(_is_for_training(layer, options) for layer in message.layer)
     return [Phase.TRAIN, Phase.TEST] if trained else [Phase.TEST]
 
 
-def _is_for_training(layer: Message) -> bool:
-    op = find_op(layer.type)
+def _op(layer: Message, options: Options) -> type[LayerOp] | None:
+    return find_op(op_name(layer, stub_unknown=options.stub_unknown))
+
+
+def _is_for_training(layer: Message, options: Options) -> bool:
+    op = _op(layer, options)
     if op is None:
         return False
     return (
@@ -164,6 +196,7 @@ def _is_for_training(layer: Message) -> bool:
     )
 
 
+@blamed()
 def translate_net(
     message: Message,
     root: Path,
@@ -184,6 +217,7 @@ def translate_net(
         (net,) = nets.values()
     net = share_params(net, diagnostics)
     warn_of_shared_recurrence(net, diagnostics)
+    warn_of_half_precision(message, net, diagnostics)
     force_backward = bool(message.force_backward)
     if Phase.TRAIN in net.phases or force_backward:
         net = join_in_place(net, diagnostics, force_backward=force_backward)

@@ -23,6 +23,11 @@ def runtime_module(name: str) -> str:
     return path.read_bytes().decode("utf-8")
 
 
+def runtime_modules() -> frozenset[str]:
+    """The names of all modules of the runtime."""
+    return frozenset(path.stem for path in (_PACKAGE / "runtime").glob("*.py"))
+
+
 def _read(folder: str, name: str) -> str:
     """A wheel carries the folder inside the package, a checkout beside it."""
     inside = _PACKAGE / folder

@@ -8,7 +8,20 @@ import click
 
 from caffe2k import __version__
 
-COMMANDS = ("layers", "translate", "upgrade", "verify", "weights")
+COMMANDS = (
+    "data",
+    "diff",
+    "inspect",
+    "layers",
+    "solverstate",
+    "test",
+    "time",
+    "train",
+    "translate",
+    "upgrade",
+    "verify",
+    "weights",
+)
 """Each is the function of that name in the module of that name."""
 
 

@@ -8,10 +8,61 @@ from typing import TYPE_CHECKING
 
 import click
 
+from caffe2k.cli.report import diagnosed
+
 if TYPE_CHECKING:
     from caffe2k.pipeline import Options
 
 FILE = click.Path(path_type=Path)
+
+_STUB_UNKNOWN = "caffe2k.stub_unknown"
+
+
+def _load_ops(
+    _context: click.Context, _option: click.Parameter, paths: tuple[Path, ...]
+) -> None:
+    if paths:
+        from caffe2k.ops.plugins import load_ops
+
+        with diagnosed():
+            for path in paths:
+                load_ops(path)
+
+
+ops_option = click.option(
+    "--ops",
+    type=FILE,
+    multiple=True,
+    expose_value=False,
+    callback=_load_ops,
+    help="A Python file with ops for layers of your own (docs/plugins.md).",
+)
+"""Loads plug-ins while the command line is read."""
+
+
+def _remember_stub_unknown(
+    context: click.Context, _option: click.Parameter, chosen: bool
+) -> None:
+    context.meta[_STUB_UNKNOWN] = chosen
+
+
+input_shape_option = click.option(
+    "--input-shape",
+    "input_shapes",
+    multiple=True,
+    metavar="BLOB=N,C,H,W",
+    callback=lambda _context, _option, values: dict(map(_shape, values)),
+    help="The shape of a blob that stands nowhere: of a data layer whose data is not "
+    "here, or of a layer that is left for you to write.",
+)
+
+stub_unknown_option = click.option(
+    "--stub-unknown",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_stub_unknown,
+    help="Leave layers of unknown types for you to write, in custom_layers.py.",
+)
 
 
 def net_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -29,14 +80,9 @@ def net_options(command: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="Where the Keras model has its channels.",
         ),
-        click.option(
-            "--input-shape",
-            "input_shapes",
-            multiple=True,
-            metavar="BLOB=N,C,H,W",
-            callback=lambda _context, _option, values: dict(map(_shape, values)),
-            help="The shape of a data layer's blob, where its data is not here.",
-        ),
+        input_shape_option,
+        stub_unknown_option,
+        ops_option,
     ):
         command = option(command)
     return command
@@ -63,4 +109,5 @@ def chosen_options(
     from caffe2k.pipeline import Options
 
     chosen = None if phase is None else Phase[phase]
-    return Options(chosen, data_format, input_shapes, strict)
+    stub_unknown = click.get_current_context().meta.get(_STUB_UNKNOWN, False)
+    return Options(chosen, data_format, input_shapes, strict, stub_unknown=stub_unknown)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caffe2k.diagnostics import Diagnostic, TranslationError, printable
+from caffe2k.cli.columns import echo_columns, shapes_text
+from caffe2k.diagnostics import Diagnostic, TranslationError
 
 if TYPE_CHECKING:
     from caffe2k.weights.coverage import CoverageReport
@@ -26,11 +27,11 @@ def diagnosed(consequence: str = "nothing was written") -> Iterator[None]:
     except TranslationError as e:
         show(e.diagnostics)
         errors = sum(d.severity.value == "error" for d in e.diagnostics)
-        click.echo(f"\n{_number(errors, 'error')}; {consequence}", err=True)
+        click.echo(f"\n{number(errors, 'error')}; {consequence}", err=True)
         sys.exit(FAILED)
 
 
-def _number(count: int, word: str) -> str:
+def number(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
@@ -41,31 +42,36 @@ def show(diagnostics: tuple[Diagnostic, ...]) -> None:
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar over bytes, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def show_coverage(coverage: CoverageReport) -> None:
-    """What was ported, and what either side has alone, with shapes."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("layer", "Keras layer", "shapes", "", box=None, pad_edge=False)
-    for word, layers in (
-        ("ported", coverage.ported),
-        ("missing", coverage.missing),
-        ("unused", coverage.unused),
-    ):
-        for layer in layers:
-            shapes = ", ".join(" x ".join(map(str, s)) or "1" for s in layer.shapes)
-            name = printable(layer.caffe_layer)
-            table.add_row(name, layer.keras_name, shapes, word)
-    Console(stderr=True, markup=False, highlight=False).print(table)
+    """What was ported, and what either side has alone, with shapes; and how many."""
+    found = {
+        "ported": coverage.ported,
+        "missing": coverage.missing,
+        "unused": coverage.unused,
+    }
+    rows = [
+        (layer.caffe_layer, layer.keras_name, shapes_text(layer.shapes), word)
+        for word, layers in found.items()
+        for layer in layers
+    ]
+    rows += [
+        (layer.caffe_layer, layer.keras_name, layer.reason, "mismatched")
+        for layer in coverage.mismatched
+    ]
+    if rows:
+        echo_columns(("layer", "Keras layer", "shapes", ""), rows, err=True)
+    counts = {word: len(layers) for word, layers in found.items()}
+    counts["mismatched"] = len(coverage.mismatched)
+    click.echo(", ".join(f"{n} {word}" for word, n in counts.items()), err=True)

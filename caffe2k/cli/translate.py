@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -12,7 +13,7 @@ from caffe2k.cli.report import diagnosed, show, show_coverage
 
 
 @click.command()
-@click.argument("net_or_solver", type=FILE)
+@click.argument("net_or_solver", type=FILE, metavar="NET|SOLVER|SCRIPT")
 @click.option("--solver", type=FILE, help="The solver, where a net is given.")
 @click.option("--weights", type=FILE, help="A .caffemodel to port along.")
 @click.option(
@@ -23,6 +24,12 @@ from caffe2k.cli.report import diagnosed, show, show_coverage
 @net_options
 @click.option(
     "-o", "--output", type=FILE, help="The new folder; else model.py is printed."
+)
+@click.option(
+    "--tfrecord",
+    type=FILE,
+    metavar="FOLDER",
+    help="Read databases as shards: FOLDER/train_lmdb for a train_lmdb anywhere.",
 )
 @click.option("--force", is_flag=True, help="Write into a folder that exists.")
 @click.option(
@@ -37,10 +44,11 @@ def translate(
     data_format: str,
     input_shapes: dict[str, tuple[int, ...]],
     output: Path | None,
+    tfrecord: Path | None,
     force: bool,
     strict: bool,
 ) -> None:
-    """Translates a net, or a solver with the net that it names, to Keras.
+    """Translates a net, a solver with the net that it names, or a train.sh, to Keras.
 
     \b
     Examples:
@@ -48,21 +56,29 @@ def translate(
       caffe2k translate solver.prototxt -o keras
       caffe2k translate solver.prototxt --weights lenet.caffemodel -o keras
       caffe2k translate train_val.prototxt --solver solver.prototxt -o keras
+      caffe2k translate train_val.prototxt --ops my_ops.py --stub-unknown -o keras
+      caffe2k translate train.sh -o keras
+
+    Of a shell script, the first `caffe train` is translated: its solver, the weights
+    that it starts from, and its other flags as the defaults of train.py.
     """
     if allow_partial and weights is None:
         raise click.UsageError(
             "--allow-partial is about --weights, which is not given."
         )
+    if tfrecord is not None and output is None:
+        raise click.UsageError("--tfrecord is about data.py: give a folder with -o.")
     if force and output is None:
         raise click.UsageError("--force is about -o, which is not given.")
     with diagnosed():
         from caffe2k.translation import translate as run
 
+        options = chosen_options(phase, data_format, input_shapes, strict)
         translation = run(
             net_or_solver,
             solver=solver,
             weights=weights,
-            options=chosen_options(phase, data_format, input_shapes, strict),
+            options=replace(options, tfrecord=tfrecord),
             allow_partial=allow_partial,
             output=output,
         )
@@ -72,8 +88,8 @@ def translate(
             click.echo(translation.model, nl=False)
             return
         translation.write(output, force=force)
-    if translation.coverage is not None:
-        show_coverage(translation.coverage)
+    for coverage in translation.ported.values():
+        show_coverage(coverage)
     click.echo(
         f"{os.fspath(output)}: {', '.join(sorted(translation.top_level_files()))}"
     )

@@ -18,10 +18,20 @@ from caffe2k.codegen.program import (
     Tensor,
     Term,
 )
+from caffe2k.codegen.stubs import LAYERS
 from caffe2k.codegen.templates import render
 
 _LONG = 50
-_RESERVED = {"x", "keras", "layers", "initializers", "model", "losses", "metrics"}
+_RESERVED = {
+    "x",
+    "keras",
+    "layers",
+    "initializers",
+    "model",
+    "losses",
+    "metrics",
+    LAYERS,
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class ModelScript:
     title: str
     source: str
     keras_modules: list[str]
+    has_stubs: bool
     runtime_imports: list[tuple[str, list[str]]]
     initializers: list[tuple[str, str]]
     """Name and expression of each long initializer that is used again and again."""
@@ -44,7 +55,7 @@ class ModelScript:
 
 def model_script(program: Program, source: str) -> str:
     """The text of model.py; `source` names the prototxt that it comes from."""
-    modules, runtime_imports = _imports(program)
+    modules, runtime_imports, has_stubs = _imports(program)
     repeated = _repeated_initializers(program)
     names = {call: f"{name}()" for name, call in repeated.items()}
     if program.is_chain:
@@ -55,6 +66,7 @@ def model_script(program: Program, source: str) -> str:
         title=prose(program.name) or "the net",
         source=prose(source),
         keras_modules=modules,
+        has_stubs=has_stubs,
         runtime_imports=runtime_imports,
         initializers=[(name, call_text(call)) for name, call in repeated.items()],
         body=list(body),
@@ -67,16 +79,20 @@ def model_script(program: Program, source: str) -> str:
     return render("model.py.j2", script)
 
 
-def _imports(program: Program) -> tuple[list[str], list[tuple[str, list[str]]]]:
+def _imports(program: Program) -> tuple[list[str], list[tuple[str, list[str]]], bool]:
+    """The modules of Keras, the runtime's classes, and whether there are stubs."""
     targets: set[Target] = set()
     for call in program.calls():
         targets.update(call.targets())
-    modules = {t.module.rpartition(".")[2] for t in targets if not t.is_runtime}
+    stubs = {target for target in targets if target.module == LAYERS}
+    others = (t for t in targets - stubs if not t.is_runtime)
+    modules = {target.module.rpartition(".")[2] for target in others}
     runtime: dict[str, set[str]] = {}
     for target in targets:
         if target.is_runtime:
             runtime.setdefault(target.module, set()).add(target.name)
-    return sorted(modules), [(m, sorted(runtime[m])) for m in sorted(runtime)]
+    classes = [(module, sorted(runtime[module])) for module in sorted(runtime)]
+    return sorted(modules), classes, bool(stubs)
 
 
 def _repeated_initializers(program: Program) -> dict[str, Call]:

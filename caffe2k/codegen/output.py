@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from caffe2k.codegen.formatting import format_files
@@ -16,13 +16,17 @@ Writer = Callable[[Path], None]
 
 
 def write_folder(
-    folder: Path, files: Mapping[str, str | Writer], *, force: bool = False
+    folder: Path,
+    files: Mapping[str, str | Writer],
+    *,
+    force: bool = False,
+    kept: Collection[str] = (),
 ) -> None:
     """Puts `files` (path in the folder -> text, or what writes it) in place at once.
 
     They are made in a hidden folder near it, which then takes its name. An existing
     folder is refused without `force`; with it, the files are moved into it, each at once,
-    and what else lies there (snapshots, for example) stays.
+    and what else lies there (snapshots, for example) stays, as do those that `kept` names.
 
     Raises TranslationError where the folder exists, or can't be written.
     """
@@ -37,7 +41,7 @@ def write_folder(
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=near))
         try:
             _fill(made, files)
-            _swap(made, folder)
+            _swap(made, folder, kept)
         finally:
             shutil.rmtree(made, ignore_errors=True)
     except OSError as e:
@@ -64,15 +68,17 @@ def _is_script(name: str) -> bool:
     return name.endswith(".py") and "/" not in name
 
 
-def _swap(made: Path, folder: Path) -> None:
+def _swap(made: Path, folder: Path, kept: Collection[str]) -> None:
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         made.chmod(0o777 & ~_umask())
         made.rename(folder)
         return
     for path in sorted(made.rglob("*")):
+        target = folder / path.relative_to(made)
+        if target.exists() and path.relative_to(made).as_posix() in kept:
+            continue
         if path.is_file():
-            target = folder / path.relative_to(made)
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, target)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from caffe2k.codegen.literals import prose, target_text
 from caffe2k.codegen.program import Program
+from caffe2k.codegen.stubs import KEPT
 from caffe2k.codegen.templates import render
 
 
@@ -27,7 +28,7 @@ class Readme:
     net_name: str
     solver_name: str
     files: list[str]
-    weights_file: str | None
+    weights_files: list[str]
     rows: list[Row]
     loss_rows: list[Row]
     inputs: list[str]
@@ -42,7 +43,7 @@ def readme(
     net_name: str,
     solver_name: str,
     files: Sequence[str],
-    weights_file: str | None,
+    weights_files: Sequence[str],
     warnings: Sequence[str],
     channels_last: bool,
 ) -> str:
@@ -62,7 +63,7 @@ def readme(
             net_name=prose(net_name),
             solver_name=prose(solver_name),
             files=sorted(files),
-            weights_file=weights_file,
+            weights_files=list(weights_files),
             rows=rows,
             loss_rows=[
                 Row(
@@ -73,7 +74,8 @@ def readme(
             inputs=[code(i.name) for i in program.inputs],
             warnings=list(warnings),
             channels_last=channels_last,
-            has_runtime=any(call.target.is_runtime for call in program.calls()),
+            has_runtime=not {*files} <= {"model.py", *KEPT}
+            or any(call.target.is_runtime for call in program.calls()),
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from caffe2k.ir.net import Shape
@@ -60,6 +61,12 @@ class Layout:
     def keras_shape(self, shape: Shape) -> Shape:
         """A Caffe shape in the order of the Keras tensor."""
         return tuple(shape[axis] for axis in self.perm)
+
+
+def common_layout(layouts: Sequence[Layout], liked: Layout) -> Layout:
+    """The layout for blobs that must lie alike: most have it, or of equally many `liked`."""
+    plain = [layout.plain for layout in layouts]
+    return max(plain, key=lambda layout: (plain.count(layout), layout == liked))
 
 
 def caffe_layout(rank: int) -> Layout:

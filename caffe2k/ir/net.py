@@ -124,6 +124,8 @@ class Net:
 
 def merge_dims(a: Shape, b: Shape) -> Shape:
     """The shape that holds in both phases: None where they differ."""
+    if a == b:
+        return a
     return tuple(x if x == y else None for x, y in zip(a, b, strict=True))
 
 

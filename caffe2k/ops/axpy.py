@@ -20,6 +20,7 @@ class Axpy(LayerOp):
     hujie-frank/SENet, axpy_layer.cpp.
     """
 
+    messages = ()
     keras = "Multiply, caffe_runtime.elementwise.ScaleBy, Add"
     bottoms = exactly(3)
 

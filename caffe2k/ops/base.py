@@ -70,6 +70,13 @@ class DataShapes(Protocol):
     def of(self, layer: Layer) -> tuple[Shape, ...] | None:
         """The shapes of the layer's tops, batch included; None where unknown."""
 
+    def given(self, blob: str) -> Shape | None:
+        """The shape that the user gives a blob, batch included."""
+
+
+UNKNOWN: Shape = (None,)
+"""The shape of a blob whose writer alone knows it; compared by identity."""
+
 
 @dataclass(frozen=True)
 class Count:
@@ -116,6 +123,13 @@ class LayerOp:
     keras: ClassVar[str] = ""
     """What it becomes in Keras, for docs/layers.md."""
 
+    messages: ClassVar[tuple[str, ...] | None] = None
+    """The parameter messages that Caffe's layer looks at; None for the one alone that is
+    called after the type."""
+
+    ignores: ClassVar[tuple[str, ...]] = ()
+    """Settings in these messages that it never looks at, as dotted paths."""
+
     is_source: ClassVar[bool] = False
     """Whether it brings data in: its tops are inputs or targets of the model."""
 
@@ -128,6 +142,9 @@ class LayerOp:
     keeps_bottoms: ClassVar[bool] = False
     """Whether its bottoms leave the model as outputs."""
 
+    is_stub: ClassVar[bool] = False
+    """Whether the user has to write what it computes."""
+
     identity_in_test: ClassVar[bool] = False
     """Whether it does nothing in the TEST phase, so that TRAIN may have it alone."""
 
@@ -139,6 +156,9 @@ class LayerOp:
 
     keeps_sign: ClassVar[bool] = False
     """Whether a value that is not above 0 stays so, and one that is stays above 0."""
+
+    orders_output: ClassVar[bool] = False
+    """Whether its top's last axis can lie in any order, because weights make it."""
 
     takes_activation: ClassVar[bool] = False
     """Whether its Keras layer has an `activation` argument."""
@@ -161,6 +181,11 @@ class LayerOp:
         return None
 
     @property
+    def multipliers(self) -> Sequence[tuple[float, float]]:
+        """lr_mult and decay_mult of each parameter, where the layer sets them itself."""
+        return ()
+
+    @property
     def loss_weights(self) -> list[float]:
         """What each top adds to the objective (Layer::SetLossWeights, layer.hpp)."""
         given = list(self.layer.message.loss_weight)
@@ -176,6 +201,14 @@ class LayerOp:
         """The shapes of the parameter blobs that Caffe creates."""
         return []
 
+    def multiply_adds(self, bottom: Sequence[Shape], top: Sequence[Shape]) -> int:
+        """The multiplications of weights by values in one forward pass over the batch.
+
+        Only layers of filters and of matrix products have any: what works value by value,
+        pools or looks up counts as nothing, and so do biases.
+        """
+        return 0
+
     def layouts(
         self,
         given: Sequence[Layout],
@@ -190,6 +223,17 @@ class LayerOp:
         return LayoutPlan(
             [caffe_layout(len(s)) for s in bottom], [caffe_layout(len(s)) for s in top]
         )
+
+    def ordered_layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        """`layouts` where somebody can't take the order that the op would flatten to."""
+        ordered = [caffe_layout(layout.rank) for layout in given]
+        return self.layouts(ordered, bottom, top, form)
 
     def lower(self, k: Lowering) -> None:
         """Writes the Keras calls of the layer through `k`."""

@@ -41,7 +41,6 @@ class CenterLoss(PairOp):
         return [(p.num_output, product(bottom[0][1:]))]
 
     def lower(self, k: Lowering) -> None:
-        self.layer.message.loss_param.mark_read("normalization", "normalize")
         p = self.layer.message.center_loss_param
         arguments: dict[str, Argument] = {}
         if p.distance_type not in ("L1", "L2"):

@@ -24,8 +24,6 @@ class ClassLossOp(PairOp):
 
     def add_loss(self, k: Lowering, name: str, **arguments: Argument) -> None:
         """The loss of runtime/class_losses.py."""
-        # These layers divide by the batch, whatever loss_param says.
-        self.layer.message.loss_param.mark_read("normalization", "normalize")
         target = runtime("class_losses", name)
         call = Call(target, (), tuple(arguments.items()))
         k.loss(call, self.loss_weights[0], endpoint=self.moved(k))
@@ -46,6 +44,7 @@ class HingeLoss(ClassLossOp):
 class MultinomialLogisticLoss(ClassLossOp):
     """Minus the log of the label's probability (multinomial_logistic_loss_layer.cpp)."""
 
+    messages = ()
     keras = "caffe_runtime.class_losses.MultinomialLogisticLoss"
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:

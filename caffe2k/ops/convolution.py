@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from caffe2k.codegen.program import Argument, Tensor, keras_layer
-from caffe2k.ir.net import Layer, Shape
-from caffe2k.ops.base import DataShapes, OpError, SpatialOp, at_least
+from caffe2k.codegen.program import Argument, Target, Tensor, keras_layer, runtime
+from caffe2k.ir.layout import DataFormat, Layout
+from caffe2k.ir.net import Dim, Layer, Shape, count
+from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError, at_least
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
+from caffe2k.ops.reshaping import axis_within, reshape_to
 from caffe2k.ops.spatial import Sizes, one_or_each, per_axis
+from caffe2k.weights.plan import PlannedWeight
 from caffe2k.weights.transforms import IDENTITY, conv_kernel, depthwise_kernel
 
 _PATH = "convolution_param"
@@ -39,9 +43,10 @@ class Geometry:
         return set(self.stride) == {1} and all(2 * p == e - 1 for p, e in pairs)
 
 
-class ConvolutionLike(SpatialOp):
+class ConvolutionLike(LayerOp):
     """What Convolution and Deconvolution have in common (base_conv_layer.cpp)."""
 
+    messages = ("convolution_param",)
     bottoms = at_least(1)
     tops = at_least(1)
     same_count = True
@@ -51,16 +56,44 @@ class ConvolutionLike(SpatialOp):
         super().__init__(layer)
         self.p = layer.message.convolution_param
 
-    def geometry(self, bottom: Shape) -> Geometry:
-        """The settings for this input; raises OpError where Caffe refuses them."""
-        if self.p.axis % len(bottom) != 1 or len(bottom) not in (3, 4, 5):
+    def axis(self, bottom: Shape) -> int:
+        """The axis of the channels; those behind it are filtered."""
+        axis = axis_within(self.p.axis, bottom, self.layer, f"{_PATH}.axis")
+        if axis == 0 or len(bottom) - axis - 1 not in (1, 2, 3):
             raise OpError(
                 "convolution-axis",
                 f"layer `{self.layer.name}` convolves a blob of {len(bottom)} axes along "
-                f"the axes after {self.p.axis}; Keras knows (N, C) and one to three more",
+                f"the axes after {self.p.axis}; Keras needs a batch, channels, and one to "
+                "three axes more",
                 field=f"{_PATH}.axis",
                 help="a Reshape layer can bring the blob to such axes",
             )
+        return axis
+
+    def images(self, shape: Shape) -> Shape:
+        """A blob as (N, C, ...): all axes before the channels count samples."""
+        axis = self.axis(shape)
+        lead = shape[:axis]
+        samples = None if None in lead else math.prod(d or 0 for d in lead)
+        return (samples, *shape[axis:])
+
+    def _layout(self, shape: Shape, form: DataFormat) -> Layout:
+        axis = self.axis(shape)
+        image = form.spatial(len(shape) - axis + 1)
+        return Layout((*range(axis), *(axis - 1 + a for a in image.perm[1:])))
+
+    def layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        layout = self._layout(bottom[0], form)
+        return LayoutPlan([layout] * len(bottom), [layout] * len(top))
+
+    def geometry(self, bottom: Shape) -> Geometry:
+        """The settings for (N, C, ...); raises OpError where Caffe refuses them."""
         axes = len(bottom) - 2
         return Geometry(
             per_axis(self.p, "kernel_size", axes, None, _PATH),
@@ -107,12 +140,28 @@ class ConvolutionLike(SpatialOp):
                 help="take a number that divides both, or change num_output",
             )
 
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        images = [self.images(shape) for shape in bottom]
+        self.check_groups(images)
+        return [
+            (
+                *shape[: self.axis(shape)],
+                self.num_output(image),
+                *self.top_sizes(image),
+            )
+            for shape, image in zip(bottom, images, strict=True)
+        ]
+
+    def top_sizes(self, bottom: Shape) -> list[Dim]:
+        """The sizes behind the channels for (N, C, ...)."""
+        raise NotImplementedError
+
     def with_bias(self, weights: tuple[int, ...], bottom: Shape) -> list[Shape]:
         """The shapes of the kernel, and of the bias if there is one."""
         return [weights, (self.num_output(bottom),)] if self.p.bias_term else [weights]
 
-    def mark_speed_read(self) -> None:
-        """Settings that choose between ways to compute the same."""
+    def lower(self, k: Lowering) -> None:
+        # Ways to compute the same.
         self.p.mark_read(
             "engine",
             "force_nd_im2col",
@@ -120,33 +169,95 @@ class ConvolutionLike(SpatialOp):
             "conv_algos_override",
             "conv_algorithm",
         )
+        k.output(*(self._lower_one(k, x) for x in k.inputs))
 
-    def filter_arguments(self, k: Lowering) -> dict[str, Argument]:
-        """Initializers, bias and activation: what every convolution of Keras takes."""
-        arguments: dict[str, Argument] = {}
-        if k.activation:
-            arguments["activation"] = k.activation
-        if not self.p.bias_term:
+    def _lower_one(self, k: Lowering, x: Tensor) -> Tensor:
+        """One bottom, its samples along one axis in between."""
+        bottom, top = k.bottom[0], k.top[0]
+        layout = k.form.spatial(len(self.images(bottom)))
+
+        x = reshape_to(
+            k,
+            x,
+            k.in_layouts[0].keras_shape(bottom),
+            layout.keras_shape(self.images(bottom)),
+            suffix="images",
+        )
+        x = self.convolved(k, x, self.images(bottom))
+        return reshape_to(
+            k,
+            x,
+            layout.keras_shape(self.images(top)),
+            k.out_layouts[0].keras_shape(top),
+            suffix="samples",
+        )
+
+    def convolved(self, k: Lowering, x: Tensor, bottom: Shape) -> Tensor:
+        """What the layer makes of (N, C, ...)."""
+        raise NotImplementedError
+
+    def convolve(
+        self,
+        k: Lowering,
+        x: Tensor,
+        target: Target,
+        args: tuple[Argument, ...],
+        kernel: PlannedWeight,
+        arguments: dict[str, Argument],
+        width: Dim,
+    ) -> Tensor:
+        """`x` through a convolution as Keras has them; what comes out is `width` wide."""
+        bias, bias_start = list[PlannedWeight](), dict[str, Argument]()
+        if self.p.bias_term:
+            bias, bias_start = [k.weight("bias", 1, IDENTITY)], self._bias_start(k)
+        else:
             self.p.mark_read("bias_filler")
+        # Where the last axis is as long as the channels are many, Keras takes it for
+        # them and adds the bias along it (`add` of its TensorFlow backend).
+        alike = width in (k.top[0][self.axis(k.top[0])], None)
+        apart = bool(bias) and alike and not k.form.is_channels_last
+        if k.activation and not apart:
+            arguments["activation"] = k.activation
+        if apart or not bias:
             arguments["use_bias"] = False
-        return arguments
+        arguments |= self._kernel_start(k, kernel.name)
+        if not apart:
+            arguments |= bias_start
+        weights = [kernel] if apart else [kernel, *bias]
+        arguments |= k.data_format()
+        x = k.add(target, *args, inputs=[x], weights=weights, **arguments)
+        return self._add_bias(k, x, bias, bias_start) if apart else x
 
-    def initializers(self, k: Lowering, kernel: str) -> dict[str, Argument]:
-        """How the weights start, where the net trains or says so."""
-        p, found = self.p, dict[str, Argument]()
-        if k.trains or p.has("weight_filler"):
-            path = f"{_PATH}.weight_filler"
-            found[f"{kernel}_initializer"] = initializer(
-                p.weight_filler,
-                k.params[0],
-                path,
-                axis=-1 if kernel == "kernel" else (2, 3),
-            )
-        if p.bias_term:
-            bias = initializer(p.bias_filler, k.params[1], f"{_PATH}.bias_filler")
-            if bias != "zeros":
-                found["bias_initializer"] = bias
-        return found
+    def _add_bias(
+        self,
+        k: Lowering,
+        x: Tensor,
+        bias: list[PlannedWeight],
+        start: dict[str, Argument],
+    ) -> Tensor:
+        target = runtime("elementwise", "Bias")
+        x = k.add(target, [1], inputs=[x], suffix="bias", weights=bias, **start)
+        if not k.activation:
+            return x
+        target = keras_layer("Activation")
+        return k.add(target, k.activation, inputs=[x], suffix="activation")
+
+    def _kernel_start(self, k: Lowering, name: str) -> dict[str, Argument]:
+        """The kernel's initializer, where the net trains or names one."""
+        if not k.trains and not self.p.has("weight_filler"):
+            return {}
+        start = initializer(
+            self.p.weight_filler,
+            k.params[0],
+            f"{_PATH}.weight_filler",
+            axis=-1 if name == "kernel" else (2, 3),
+        )
+        return {f"{name.removesuffix('_kernel')}_initializer": start}
+
+    def _bias_start(self, k: Lowering) -> dict[str, Argument]:
+        path = f"{_PATH}.bias_filler"
+        bias = initializer(self.p.bias_filler, k.params[1], path)
+        return {} if bias == "zeros" else {"bias_initializer": bias}
 
 
 @layer_op("Convolution")
@@ -155,11 +266,7 @@ class Convolution(ConvolutionLike):
 
     keras = "Conv1D, Conv2D, Conv3D, DepthwiseConv2D"
 
-    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        self.check_groups(bottom)
-        return [self._top(shape) for shape in bottom]
-
-    def _top(self, bottom: Shape) -> Shape:
+    def top_sizes(self, bottom: Shape) -> list[Dim]:
         g = self.geometry(bottom)
         sizes: list[int | None] = []
         for size, extent, stride, pad in zip(
@@ -175,21 +282,22 @@ class Convolution(ConvolutionLike):
                     help="make the kernel smaller, or the `pad` larger",
                 )
             sizes.append(out)
-        return (bottom[0], self.num_output(bottom), *sizes)
+        return sizes
 
     def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:
-        first = bottom[0]
+        first = self.images(bottom[0])
         inputs = (first[1] or 0) // self.group(first)
         kernel = self.geometry(first).kernel
         return self.with_bias((self.num_output(first), inputs, *kernel), first)
 
-    def lower(self, k: Lowering) -> None:
-        self.mark_speed_read()
-        k.output(*(self._convolve(k, x) for x in k.inputs))
+    def multiply_adds(self, bottom: Sequence[Shape], top: Sequence[Shape]) -> int:
+        """Each value of the tops is a sum over one filter."""
+        _, *kernel = self.param_shapes(bottom)[0]
+        return sum(map(count, top)) * count(tuple(kernel))
 
-    def _convolve(self, k: Lowering, x: Tensor) -> Tensor:
-        g = self.geometry(k.bottom[0])
-        channels = k.bottom[0][1] or 0
+    def convolved(self, k: Lowering, x: Tensor, bottom: Shape) -> Tensor:
+        g = self.geometry(bottom)
+        channels = bottom[1] or 0
         rank = len(g.kernel)
         arguments: dict[str, Argument] = {}
         if g.keeps_size and max(g.pad) > 0:
@@ -205,11 +313,9 @@ class Convolution(ConvolutionLike):
         if max(g.dilation) > 1:
             arguments["dilation_rate"] = one_or_each(g.dilation)
         depthwise = (
-            self.group(k.bottom[0]) == channels > 1
-            and rank == 2
-            and len(set(g.stride)) == 1
+            self.group(bottom) == channels > 1 and rank == 2 and len(set(g.stride)) == 1
         )
-        x = self._filter(k, x, g, arguments, depthwise)
+        x = self._filter(k, x, bottom, g, arguments, depthwise)
         if subsample:
             pool = keras_layer(f"MaxPooling{rank}D")
             strides = one_or_each(g.stride)
@@ -222,28 +328,25 @@ class Convolution(ConvolutionLike):
         self,
         k: Lowering,
         x: Tensor,
+        bottom: Shape,
         g: Geometry,
         arguments: dict[str, Argument],
         depthwise: bool,
     ) -> Tensor:
-        rank = len(g.kernel)
-        outputs, group = self.num_output(k.bottom[0]), self.group(k.bottom[0])
-        steps = conv_kernel(rank)
-        kernel, target = "kernel", keras_layer(f"Conv{rank}D")
+        rank, width = len(g.kernel), bottom[-1]
+        outputs, group = self.num_output(bottom), self.group(bottom)
+        kernel, target = k.weight("kernel", 0, conv_kernel(rank)), f"Conv{rank}D"
         args: tuple[Argument, ...] = (outputs, one_or_each(g.kernel))
         if depthwise:
-            kernel, target = "depthwise", keras_layer("DepthwiseConv2D")
+            shape = tuple(d or 0 for d in k.params[0])
+            steps = depthwise_kernel(group, shape)
+            kernel, target = k.weight("depthwise_kernel", 0, steps), "DepthwiseConv2D"
             args = args[1:]
             if outputs != group:
                 arguments["depth_multiplier"] = outputs // group
-            shape = tuple(d or 0 for d in k.params[0])
-            steps = depthwise_kernel(group, shape)
         elif group > 1:
             arguments["groups"] = group
-        weights = [k.weight("depthwise_kernel" if depthwise else kernel, 0, steps)]
-        if self.p.bias_term:
-            weights.append(k.weight("bias", 1, IDENTITY))
-        arguments |= self.filter_arguments(k) | self.initializers(k, kernel)
-        return k.add(
-            target, *args, inputs=[x], weights=weights, **arguments, **k.data_format()
-        )
+        if width is not None:
+            stride = 1 if "strides" not in arguments else g.stride[-1]
+            width = (width + 2 * g.pad[-1] - g.extent[-1]) // stride + 1
+        return self.convolve(k, x, keras_layer(target), args, kernel, arguments, width)

@@ -1,22 +1,14 @@
-"""Input and the data layers: where the blobs of a net come from."""
+"""Data layers that read files: where the blobs of a net come from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
-from caffe2k.codegen.data_script import (
-    DatabaseLayer,
-    DataLayer,
-    DummyLayer,
-    HDF5Layer,
-    ImageListLayer,
-    Named,
-    Transform,
-)
+from caffe2k.codegen.data_layers import DataLayer, Named, ReaderLayer, Transform
 from caffe2k.diagnostics import SourceSpan
 from caffe2k.ir.net import Layer, Shape
-from caffe2k.ops.base import DataShapes, LayerOp, OpError, at_least, exactly
+from caffe2k.ops.base import Count, DataShapes, LayerOp, OpError, at_least, exactly
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.schema.message import Message
@@ -61,9 +53,9 @@ class SourceOp(LayerOp):
         """The shape of one record of each top, where the layer alone tells it."""
         return None
 
-    def reader(self, means: Means) -> DataLayer | None:
-        """What data.py reads the layer's batches with; None where it has no reader."""
-        return None
+    def reader(self, means: Means) -> DataLayer:
+        """What data.py reads the layer's batches with."""
+        raise NotImplementedError(f"{type(self).__name__} has no reader")
 
     def lower(self, k: Lowering) -> None:
         raise NotImplementedError("data layers become inputs of the model")
@@ -75,29 +67,43 @@ class SourceOp(LayerOp):
         """The file or folder that the layer reads, and the line that says so."""
         return Named(self.p.source, place(self.p.span_of("source")))
 
+    def batch_size(self) -> int:
+        """The records of a batch, which Caffe has no default for."""
+        size: int = self.p.batch_size
+        if size < 1:
+            raise OpError(
+                "batch-size",
+                f"layer `{self.layer.name}` has no batch_size",
+                field=self.path,
+                help=f"add `batch_size` to `{self.path}`",
+            )
+        return size
+
     def transform(self, means: Means) -> Transform:
         """transform_param (data_transformer.cpp)."""
         p = self.layer.message.transform_param
-        mean = None
-        if p.has("mean_file"):
-            if p.has("mean_value"):
-                raise OpError(
-                    "two-means",
-                    "`mean_file` and `mean_value` exclude each other",
-                    field="transform_param.mean_value",
-                    help="keep one of them",
-                )
-            span = p.span_of("mean_file")
-            mean = Named(means.port(p.mean_file, span), place(span))
-        return Transform(
-            scale=p.scale,
-            mean=mean,
-            mean_values=tuple(p.mean_value),
-            crop_size=p.crop_size,
-            mirror=p.mirror,
-            force_color=p.force_color,
-            force_gray=p.force_gray,
+        mean = self.mean(p, means)
+        settings = _changed(p, scale=1.0)
+        if p.has("mean_value"):
+            settings["mean_values"] = tuple(p.mean_value)
+        settings |= _changed(
+            p, crop_size=0, mirror=False, force_color=False, force_gray=False
         )
+        return Transform(settings, mean, p.mirror, p.crop_size > 0)
+
+    def mean(self, p: Message, means: Means) -> Named | None:
+        """The ported mean_file of a transform_param."""
+        if not p.has("mean_file"):
+            return None
+        if p.has("mean_value"):
+            raise OpError(
+                "two-means",
+                "`mean_file` and `mean_value` exclude each other",
+                field="transform_param.mean_value",
+                help="keep one of them",
+            )
+        span = p.span_of("mean_file")
+        return Named(means.port(p.mean_file, span), place(span))
 
     def cropped_image(self) -> list[Shape] | None:
         """The shape that crop_size tells: as many channels as mean values, or 3."""
@@ -108,6 +114,12 @@ class SourceOp(LayerOp):
         return [(channels, p.crop_size, p.crop_size), ()]
 
 
+def _changed(p: Message, **defaults: object) -> dict[str, object]:
+    """Those of the fields of `p` that are not their default."""
+    values = {name: getattr(p, name) for name in defaults}
+    return {name: v for name, v in values.items() if v != defaults[name]}
+
+
 def place(span: SourceSpan | None) -> str:
     """`train_val.prototxt:12`: the file without its folder, and the line."""
     if span is None:
@@ -116,48 +128,30 @@ def place(span: SourceSpan | None) -> str:
     return f"{name}:{span.line}"
 
 
-@layer_op("Input")
-class Input(SourceOp):
-    """Blobs that the caller fills (input_layer.cpp)."""
-
-    keras = "keras.Input"
-    path = "input_param"
-    shaped_by_data = False
-
-    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        shapes: list[Shape] = [tuple(s.dim) for s in self.p.shape]
-        if len(shapes) == 1:
-            shapes *= len(self.layer.tops)
-        if len(shapes) != len(self.layer.tops):
-            raise OpError(
-                "input-shapes",
-                f"layer `{self.layer.name}` has {len(shapes)} shapes for "
-                f"{len(self.layer.tops)} tops",
-                field="input_param",
-                help="give one `shape` for all tops, or one for each",
-            )
-        return shapes
-
-
 @layer_op("Data")
 class Data(SourceOp):
     """Records of a database, one after the other (data_layer.cpp)."""
 
+    messages = ("data_param", "transform_param")
     keras = "keras.Input, caffe_runtime.databases"
     path = "data_param"
+    tops = Count(1, 2)
 
     def record_shapes(self) -> list[Shape] | None:
         return self.cropped_image()
 
-    def reader(self, means: Means) -> DataLayer | None:
-        # Caffe 1.0 has these fields, and its data layer reads none of them.
-        self.p.mark_read("prefetch", "rand_skip", "force_encoded_color")
-        return DatabaseLayer(
-            self.source(),
-            self.p.batch_size,
+    def reader(self, means: Means) -> DataLayer:
+        # Caffe 1.0 has these fields, and its data layer reads neither of them.
+        self.p.mark_read("rand_skip", "force_encoded_color")
+        return ReaderLayer(
+            "databases",
+            "DataReader",
             self.tops_named(),
-            self.p.backend,
+            self.source(),
+            self.batch_size(),
+            {"backend": self.p.backend},
             self.transform(means),
+            prefetch=self.p.prefetch,
         )
 
 
@@ -165,10 +159,11 @@ class Data(SourceOp):
 class HDF5Data(SourceOp):
     """Rows of HDF5 data sets named like the tops (hdf5_data_layer.cpp)."""
 
+    messages = ("hdf5_data_param", "transform_param")
     keras = "keras.Input, caffe_runtime.hdf5_data"
     path = "hdf5_data_param"
 
-    def reader(self, means: Means) -> DataLayer | None:
+    def reader(self, means: Means) -> DataLayer:
         if self.layer.message.has("transform_param"):
             raise OpError(
                 "hdf5-transform",
@@ -176,8 +171,15 @@ class HDF5Data(SourceOp):
                 field="transform_param",
                 help="remove transform_param, as Caffe demands",
             )
-        return HDF5Layer(
-            self.source(), self.p.batch_size, self.tops_named(), self.p.shuffle
+        return ReaderLayer(
+            "hdf5_data",
+            "HDF5Reader",
+            self.tops_named(),
+            self.source(),
+            self.batch_size(),
+            _changed(self.p, shuffle=False),
+            is_rooted=True,
+            draws=self.p.shuffle,
         )
 
 
@@ -185,8 +187,10 @@ class HDF5Data(SourceOp):
 class ImageData(SourceOp):
     """Image files of a list (image_data_layer.cpp)."""
 
+    messages = ("image_data_param", "transform_param")
     keras = "keras.Input, caffe_runtime.image_data"
     path = "image_data_param"
+    tops = exactly(2)
 
     def record_shapes(self) -> list[Shape] | None:
         p = self.p
@@ -198,97 +202,85 @@ class ImageData(SourceOp):
             return [(channels, p.new_height, p.new_width), ()]
         return None
 
-    def reader(self, means: Means) -> DataLayer | None:
+    def reader(self, means: Means) -> DataLayer:
         p = self.p
-        return ImageListLayer(
-            self.source(),
-            p.batch_size,
+        return ReaderLayer(
+            "image_data",
+            "ImageListReader",
             self.tops_named(),
+            self.source(),
+            self.batch_size(),
+            _changed(
+                p,
+                root_folder="",
+                new_height=0,
+                new_width=0,
+                is_color=True,
+                shuffle=False,
+                rand_skip=0,
+            ),
             self.transform(means),
-            p.root_folder,
-            p.new_height,
-            p.new_width,
-            p.is_color,
-            p.shuffle,
-            p.rand_skip,
+            prefetch=self.layer.message.data_param.prefetch,
+            is_rooted=True,
+            draws=p.shuffle or p.rand_skip > 0,
         )
-
-
-@layer_op("DummyData")
-class DummyData(SourceOp):
-    """Blobs from fillers (dummy_data_layer.cpp)."""
-
-    keras = "keras.Input, caffe_runtime.dummy_data"
-    path = "dummy_data_param"
-    shaped_by_data = False
-
-    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        p, number = self.p, len(self.layer.tops)
-        shapes: list[Shape] = [tuple(s.dim) for s in p.shape]
-        if len(shapes) == 1:
-            shapes *= number
-        if len(shapes) != number:
-            raise self._bad_counts("shape", len(shapes))
-        if len(p.data_filler) not in (0, 1, number):
-            raise self._bad_counts("data_filler", len(p.data_filler))
-        return shapes
-
-    def _bad_counts(self, field: str, number: int) -> OpError:
-        return OpError(
-            "dummy-data-counts",
-            f"layer `{self.layer.name}` has {number} `{field}` for "
-            f"{len(self.layer.tops)} tops",
-            field=f"{self.path}.{field}",
-            help="give one for all tops, or one for each",
-        )
-
-    def reader(self, means: Means) -> DataLayer | None:
-        shapes = self.infer_shapes([], _NO_DATA)
-        fillers = [
-            {name: entry.value for name, entry in filler.entries()}
-            for filler in self.p.data_filler
-        ]
-        self.p.mark_read("data_filler")
-        concrete = tuple(tuple(d or 0 for d in shape) for shape in shapes)
-        return DummyLayer(self.tops_named(), concrete, tuple(fillers))
-
-
-class _NoData:
-    def of(self, layer: Layer) -> tuple[Shape, ...] | None:
-        return None
-
-
-_NO_DATA = _NoData()
-
-
-@layer_op("MemoryData")
-class MemoryData(SourceOp):
-    """Arrays that the program hands over (memory_data_layer.cpp)."""
-
-    keras = "keras.Input"
-    path = "memory_data_param"
-    shaped_by_data = False
-    tops = exactly(2)
-
-    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        p = self.p
-        image = (p.batch_size, p.channels, p.height, p.width)
-        if min(image) < 1:
-            raise OpError(
-                "input-shapes",
-                "batch_size, channels, height and width must all be set",
-                field=self.path,
-                help=f"add those that are missing to `{self.path}`",
-            )
-        return [image, (p.batch_size,)]
 
 
 @layer_op("WindowData")
 class WindowData(SourceOp):
-    """Windows of images (window_data_layer.cpp)."""
+    """Windows of images, objects and background, for R-CNN (window_data_layer.cpp)."""
 
-    keras = "keras.Input"
+    messages = ("window_data_param", "transform_param")
+    keras = "keras.Input, caffe_runtime.window_data"
     path = "window_data_param"
+    tops = exactly(2)
+
+    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        crop = self.layer.message.transform_param.crop_size
+        if crop <= 2 * self.p.context_pad:
+            raise OpError(
+                "window-crop",
+                f"a crop_size of {crop} has no room for windows with a context_pad of "
+                f"{self.p.context_pad}",
+                field="transform_param.crop_size",
+                help="set crop_size in `transform_param` to the size that windows are "
+                "warped to",
+            )
+        return super().infer_shapes(bottom, data)
 
     def record_shapes(self) -> list[Shape] | None:
-        return self.cropped_image()
+        crop = self.layer.message.transform_param.crop_size
+        return [(3, crop, crop), ()]
+
+    def reader(self, means: Means) -> DataLayer:
+        p, transform = self.p, self.layer.message.transform_param
+        settings = _changed(p, scale=1.0)
+        settings |= _changed(transform, crop_size=0, mirror=False)
+        if transform.has("mean_value"):
+            settings["mean_values"] = tuple(transform.mean_value)
+        settings |= _changed(p, context_pad=0, crop_mode="warp")
+        return ReaderLayer(
+            "window_data",
+            "WindowReader",
+            self.tops_named(),
+            self.source(),
+            self.batch_size(),
+            _changed(
+                p,
+                fg_threshold=0.5,
+                bg_threshold=0.5,
+                fg_fraction=0.25,
+                root_folder="",
+                cache_images=False,
+            ),
+            Transform(
+                settings,
+                self.mean(transform, means),
+                module="window_data",
+                name="WindowWarp",
+                takes_phase=False,
+            ),
+            prefetch=self.layer.message.data_param.prefetch,
+            is_rooted=True,
+            draws=True,
+        )

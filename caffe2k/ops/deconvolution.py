@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, Target, Tensor, keras_layer, runtime
-from caffe2k.ir.net import Shape
-from caffe2k.ops.base import DataShapes, OpError
+from caffe2k.ir.net import Dim, Shape, count
+from caffe2k.ops.base import OpError
 from caffe2k.ops.convolution import ConvolutionLike, Geometry
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.spatial import one_or_each
-from caffe2k.weights.transforms import IDENTITY, conv_kernel
+from caffe2k.weights.transforms import conv_kernel
 
 
 @layer_op("Deconvolution")
@@ -23,11 +23,7 @@ class Deconvolution(ConvolutionLike):
 
     keras = "Conv1DTranspose to Conv3DTranspose, caffe_runtime.deconvolution"
 
-    def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
-        self.check_groups(bottom)
-        return [self._top(shape) for shape in bottom]
-
-    def _top(self, bottom: Shape) -> Shape:
+    def top_sizes(self, bottom: Shape) -> list[Dim]:
         g = self.geometry(bottom)
         sizes: list[int | None] = []
         for size, extent, stride, pad in zip(
@@ -42,21 +38,22 @@ class Deconvolution(ConvolutionLike):
                     help="make it smaller, or the kernel larger",
                 )
             sizes.append(out)
-        return (bottom[0], self.num_output(bottom), *sizes)
+        return sizes
 
     def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:
-        first = bottom[0]
+        first = self.images(bottom[0])
         outputs = self.num_output(first) // self.group(first)
         kernel = self.geometry(first).kernel
         return self.with_bias((first[1] or 0, outputs, *kernel), first)
 
-    def lower(self, k: Lowering) -> None:
-        self.mark_speed_read()
-        k.output(*(self._convolve(k, x) for x in k.inputs))
+    def multiply_adds(self, bottom: Sequence[Shape], top: Sequence[Shape]) -> int:
+        """Each value of the bottoms is multiplied by one filter."""
+        _, *kernel = self.param_shapes(bottom)[0]
+        return sum(map(count, bottom)) * count(tuple(kernel))
 
-    def _convolve(self, k: Lowering, x: Tensor) -> Tensor:
-        g = self.geometry(k.bottom[0])
-        group, rank = self.group(k.bottom[0]), len(g.kernel)
+    def convolved(self, k: Lowering, x: Tensor, bottom: Shape) -> Tensor:
+        g = self.geometry(bottom)
+        group, rank = self.group(bottom), len(g.kernel)
         same = any(g.pad) and _is_same(g)
         crops = [(0, 0)] * rank if same else _crops(g)
         # Cropping1D knows no data format.
@@ -68,32 +65,33 @@ class Deconvolution(ConvolutionLike):
             if same:
                 arguments["padding"] = "same"
             target = keras_layer(f"Conv{rank}DTranspose")
-            return self._crop(k, self._add(k, x, target, arguments), crops)
+            return self._crop(k, self._add(k, x, bottom, target, arguments), crops)
         if any(g.pad):
             arguments["padding"] = one_or_each(g.pad)
         if max(g.dilation) > 1:
             arguments["dilation_rate"] = one_or_each(g.dilation)
         if group > 1:
             arguments["groups"] = group
-        return self._add(k, x, runtime("deconvolution", "ConvTranspose"), arguments)
+        target = runtime("deconvolution", "ConvTranspose")
+        return self._add(k, x, bottom, target, arguments)
 
     def _add(
-        self, k: Lowering, x: Tensor, target: Target, arguments: dict[str, Argument]
+        self,
+        k: Lowering,
+        x: Tensor,
+        bottom: Shape,
+        target: Target,
+        arguments: dict[str, Argument],
     ) -> Tensor:
-        kernel = self.geometry(k.bottom[0]).kernel
-        weights = [k.weight("kernel", 0, conv_kernel(len(kernel)))]
-        if self.p.bias_term:
-            weights.append(k.weight("bias", 1, IDENTITY))
-        arguments |= self.filter_arguments(k) | self.initializers(k, "kernel")
-        return k.add(
-            target,
-            self.num_output(k.bottom[0]),
-            one_or_each(kernel),
-            inputs=[x],
-            weights=weights,
-            **arguments,
-            **k.data_format(),
-        )
+        g, width = self.geometry(bottom), bottom[-1]
+        kernel = k.weight("kernel", 0, conv_kernel(len(g.kernel)))
+        args = (self.num_output(bottom), one_or_each(g.kernel))
+        if width is not None:
+            cut = g.extent[-1] - g.stride[-1]
+            width = g.stride[-1] * width
+            if arguments.get("padding") != "same":
+                width += max(cut, 0)
+        return self.convolve(k, x, target, args, kernel, arguments, width)
 
     def _crop(self, k: Lowering, x: Tensor, crops: list[tuple[int, int]]) -> Tensor:
         """`x` without (so many in front, behind) on each axis."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, keras_layer, runtime
-from caffe2k.ir.layout import DataFormat, Layout
+from caffe2k.ir.layout import DataFormat, Layout, common_layout
 from caffe2k.ir.net import Shape
 from caffe2k.ops.base import (
     BackwardReads,
@@ -252,7 +252,7 @@ class Eltwise(ElementwiseOp):
     ) -> LayoutPlan:
         layout = given[0]
         if any(other != layout for other in given):
-            layout = form.spatial(len(bottom[0]))
+            layout = common_layout(given, form.spatial(len(bottom[0])))
         return LayoutPlan([layout] * len(given), [layout])
 
     def lower(self, k: Lowering) -> None:

@@ -89,6 +89,7 @@ class Normalize(ElementwiseOp):
     weiliu89/caffe, branch ssd, normalize_layer.cpp.
     """
 
+    messages = ("norm_param",)
     keras = "caffe_runtime.image_norm.Normalize"
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, keras_layer
 from caffe2k.ir.layout import DataFormat, Layout, Segment, caffe_layout
-from caffe2k.ir.net import Layer, Shape
+from caffe2k.ir.net import Layer, Shape, count
 from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
@@ -19,7 +19,7 @@ from caffe2k.ops.reshaping import (
     reshape_to,
 )
 from caffe2k.weights.plan import PlannedWeight
-from caffe2k.weights.transforms import IDENTITY, dense_kernel, reorder_axis
+from caffe2k.weights.transforms import dense_kernel, reorder_axis
 
 _PATH = "inner_product_param"
 
@@ -30,6 +30,7 @@ class InnerProduct(LayerOp):
 
     keras = "Flatten and Dense"
     takes_activation = True
+    orders_output = True
 
     def __init__(self, layer: Layer) -> None:
         super().__init__(layer)
@@ -53,6 +54,10 @@ class InnerProduct(LayerOp):
         outputs = self.p.num_output
         weights = (inputs, outputs) if self.p.transpose else (outputs, inputs)
         return [weights, (outputs,)] if self.p.bias_term else [weights]
+
+    def multiply_adds(self, bottom: Sequence[Shape], top: Sequence[Shape]) -> int:
+        """Each value of the bottom is multiplied by a row of the weights."""
+        return count(bottom[0]) * int(self.p.num_output)
 
     def layouts(
         self,
@@ -92,9 +97,13 @@ class InnerProduct(LayerOp):
             if p.transpose
             else dense_kernel(p.num_output, order)
         )
+        made = k.out_layouts[0].order
+        inputs = shape[0] if p.transpose else shape[1]
+        steps = (*steps, *reorder_axis((inputs, p.num_output), 1, made))
         weights = [k.weight("kernel", 0, steps)]
         if p.bias_term:
-            weights.append(k.weight("bias", 1, IDENTITY))
+            bias = reorder_axis((p.num_output,), 0, made)
+            weights.append(k.weight("bias", 1, bias))
         return weights
 
     def _arguments(self, k: Lowering) -> dict[str, Argument]:

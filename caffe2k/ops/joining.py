@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, keras_layer, runtime
-from caffe2k.ir.layout import DataFormat, Layout, Segment
+from caffe2k.ir.layout import DataFormat, Layout, Segment, common_layout
 from caffe2k.ir.net import Shape
 from caffe2k.ops.base import (
     DataShapes,
@@ -59,9 +59,7 @@ class Concat(LayerOp):
         form: DataFormat,
     ) -> LayoutPlan:
         axis = self._axis(bottom[0])
-        perm = given[0].perm
-        if any(layout.perm != perm for layout in given):
-            perm = form.spatial(len(bottom[0])).perm
+        perm = common_layout(given, form.spatial(len(bottom[0]))).perm
         if not any(layout.order for layout in given):
             plain = Layout(perm)
             return LayoutPlan([plain] * len(given), [plain])
@@ -165,6 +163,7 @@ class Slice(UnorderedOp):
 class Split(ElementwiseOp):
     """The same blob under several names; Keras needs nothing for that."""
 
+    messages = ()
     keras = "nothing"
     tops = at_least(1)
 
@@ -176,6 +175,7 @@ class Split(ElementwiseOp):
 class Silence(ElementwiseOp):
     """Swallows blobs that nobody needs; Keras needs nothing for that."""
 
+    messages = ()
     keras = "nothing"
     bottoms = at_least(1)
     tops = exactly(0)

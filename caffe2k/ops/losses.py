@@ -6,12 +6,28 @@ from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, Call, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
-from caffe2k.ir.net import Shape
+from caffe2k.ir.net import Layer, Shape
 from caffe2k.ops.base import Count, DataShapes, LayoutPlan, OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pairing import PairOp, meet, product
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.reshaping import axis_within
+
+
+def normalization_of(layer: Layer, default: str) -> str:
+    """What a loss is divided by; `normalize` was upgraded (prototxt/deprecated)."""
+    p = layer.message.loss_param
+    if not p.has("normalization"):
+        return default
+    chosen = str(p.normalization)
+    if chosen == "PRE_FIXED":
+        raise OpError(
+            "normalization",
+            f"{layer.type} knows no normalization PRE_FIXED",
+            field="loss_param.normalization",
+            help="it is one of FULL, VALID, BATCH_SIZE, NONE",
+        )
+    return chosen
 
 
 class NormalizedLossOp(PairOp):
@@ -20,19 +36,8 @@ class NormalizedLossOp(PairOp):
     is_loss = True
 
     def normalization(self, default: str) -> str:
-        """What the loss is divided by; `normalize` was upgraded (prototxt/deprecated)."""
-        p = self.layer.message.loss_param
-        if not p.has("normalization"):
-            return default
-        chosen = str(p.normalization)
-        if chosen == "PRE_FIXED":
-            raise OpError(
-                "normalization",
-                f"{self.layer.type} knows no normalization PRE_FIXED",
-                field="loss_param.normalization",
-                help="it is one of FULL, VALID, BATCH_SIZE, NONE",
-            )
-        return chosen
+        """What the loss is divided by."""
+        return normalization_of(self.layer, default)
 
     def loss_arguments(self, default: str) -> dict[str, Argument]:
         """`ignore_label` and `normalization`, where they are not the default."""
@@ -109,7 +114,7 @@ class SoftmaxLossOp(ClassAxisOp, NormalizedLossOp):
 
     def add_softmax(self, k: Lowering) -> None:
         """The second top; Caffe sends no gradient through it."""
-        if len(self.layer.tops) == 2:
+        if len(self.layer.tops) > 1:
             scores = k.add(
                 runtime("gradients", "StopGradient"),
                 inputs=k.inputs[:1],
@@ -126,15 +131,33 @@ class SoftmaxLossOp(ClassAxisOp, NormalizedLossOp):
 
 @layer_op("SoftmaxWithLoss")
 class SoftmaxWithLoss(SoftmaxLossOp):
-    """Multinomial logistic loss of the softmax (softmax_loss_layer.cpp)."""
+    """Multinomial logistic loss of the softmax (softmax_loss_layer.cpp).
 
-    keras = "caffe_runtime.losses.SoftmaxWithLoss"
+    A third top is the loss of each label (daijifeng001/caffe-rfcn,
+    softmax_loss_layer.cpp).
+    """
+
+    messages = ("loss_param", "softmax_param")
+    keras = "caffe_runtime.losses.SoftmaxWithLoss, caffe_runtime.ohem.SoftmaxLosses"
     axis_field = "softmax_param.axis"
+    tops = Count(1, 3)
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         shapes = super().infer_shapes(bottom, data)
         self._class_weights(bottom[0])
-        return shapes
+        return [*shapes, bottom[1]][: len(self.layer.tops)]
+
+    def layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        plan = super().layouts(given, bottom, top, form)
+        return LayoutPlan(
+            plan.inputs, [*plan.outputs[:2], *plan.inputs[1:]][: len(top)]
+        )
 
     def _class_weights(self, bottom: Shape) -> dict[str, Argument]:
         """SegNet's class_weighting (its softmax_loss_layer.cpp, LayerSetUp)."""
@@ -157,13 +180,24 @@ class SoftmaxWithLoss(SoftmaxLossOp):
         arguments = self.softmax_arguments(k) | self._class_weights(k.bottom[0])
         call = Call(runtime("losses", "SoftmaxWithLoss"), (), tuple(arguments.items()))
         self.add_softmax(k)
+        if len(self.layer.tops) > 2:
+            self._add_losses(k)
         k.loss(call, self.loss_weights[0], endpoint=self.moved(k))
+
+    def _add_losses(self, k: Lowering) -> None:
+        arguments, p = self.axis_argument(k), self.layer.message.loss_param
+        if p.has("ignore_label"):
+            arguments["ignore_label"] = p.ignore_label
+        target = runtime("ohem", "SoftmaxLosses")
+        k.output_one(2, k.add(target, suffix="each", **arguments))
 
 
 @layer_op("InfogainLoss")
 class InfogainLoss(SoftmaxLossOp):
     """Softmax loss, each mistake by a matrix's weight (infogain_loss_layer.cpp)."""
 
+    messages = ("infogain_loss_param", "loss_param", "softmax_param")
+    ignores = ("softmax_param.axis",)
     keras = "caffe_runtime.infogain.InfogainLoss"
     axis_field = "infogain_loss_param.axis"
     bottoms = Count(2, 3)
@@ -259,6 +293,7 @@ class InfogainLoss(SoftmaxLossOp):
 class SigmoidCrossEntropyLoss(NormalizedLossOp):
     """Logistic loss of every value (sigmoid_cross_entropy_loss_layer.cpp)."""
 
+    messages = ("loss_param",)
     keras = "caffe_runtime.losses.SigmoidCrossEntropyLoss"
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:

@@ -22,6 +22,7 @@ from caffe2k.codegen.program import (
     keras_layer,
     runtime,
 )
+from caffe2k.codegen.stubs import LAYERS, Origin, Stubs, Use
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Blob, Layer, Net, ParamKey, Phase, Shape
 from caffe2k.ops.base import OpError
@@ -56,6 +57,8 @@ class LoweredNet:
     """The folder from which the net names files."""
     arrays: dict[str, FloatArray] = field(default_factory=dict)
     """What lies in .npy files beside model.py."""
+    stubs: Stubs = field(default_factory=lambda: Stubs(LAYERS))
+    """The classes that the user has to write."""
 
     def read(self, blob: Blob, layout: Layout) -> Tensor:
         """The tensor of a blob in a layout, transposed where it lies otherwise."""
@@ -113,14 +116,19 @@ class Lowering:
         """The layer's bottoms, in `in_layouts`; asked for once, as steps may be added."""
         propagates = list(self.layer.message.propagate_down)
         tensors: list[Tensor] = []
-        for i, (blob, layout) in enumerate(
-            zip(self.layer.bottoms, self.in_layouts, strict=True)
+        for i, (blob, tensor) in enumerate(
+            zip(self.layer.bottoms, self.unstopped_inputs, strict=True)
         ):
-            tensor = self._whole.read(blob, layout)
             if i < len(propagates) and not propagates[i]:
                 tensor = self._stopped(blob, tensor)
             tensors.append(tensor)
         return tuple(tensors)
+
+    @cached_property
+    def unstopped_inputs(self) -> tuple[Tensor, ...]:
+        """The layer's bottoms, for a layer that heeds `propagate_down` itself."""
+        pairs = zip(self.layer.bottoms, self.in_layouts, strict=True)
+        return tuple(self._whole.read(blob, layout) for blob, layout in pairs)
 
     def _stopped(self, blob: Blob, tensor: Tensor) -> Tensor:
         """A tensor behind which `propagate_down: false` ends the gradient."""
@@ -163,6 +171,10 @@ class Lowering:
         net = self._whole.net
         shape = net.shapes[blob]
         return net.largest_shapes.get(blob, shape) if largest else shape
+
+    def stub(self, origin: Origin, use: Use) -> Target:
+        """The class that the user has to write for a layer."""
+        return self._whole.stubs.use(origin, use)
 
     def data_format(self) -> dict[str, Argument]:
         """The `data_format` argument, where it is not Keras's default."""

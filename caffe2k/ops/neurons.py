@@ -26,6 +26,7 @@ def _changed(p: Message, **defaults: float) -> dict[str, Argument]:
 class AbsVal(ElementwiseOp):
     """|x| (absval_layer.cpp)."""
 
+    messages = ()
     keras = "caffe_runtime.neurons.AbsVal"
     works_in_place = False
 
@@ -37,6 +38,7 @@ class AbsVal(ElementwiseOp):
 class BNLL(ElementwiseOp):
     """log(1 + exp(x)) (bnll_layer.cpp)."""
 
+    messages = ()
     keras = "Activation"
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, runtime
-from caffe2k.ir.net import Phase, Shape
+from caffe2k.ir.net import Layer, Phase, Shape
 from caffe2k.ops.base import (
     BackwardReads,
     DataShapes,
@@ -13,6 +13,7 @@ from caffe2k.ops.base import (
     OpError,
     SpatialOp,
 )
+from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.weights.transforms import IDENTITY, reorder_axis
@@ -72,12 +73,29 @@ class LRN(SpatialOp):
 
 @layer_op("BatchNorm")
 class BatchNorm(ElementwiseOp):
-    """Statistics of the batch in TRAIN, running ones in TEST (batch_norm_layer.cpp)."""
+    """Statistics of the batch in TRAIN, running ones in TEST (batch_norm_layer.cpp).
 
-    keras = "caffe_runtime.normalization.BatchNorm"
+    With `scale_bias`, or a filler for one of them, it is NVIDIA's (NVIDIA/caffe,
+    batch_norm_layer.cpp): it has a scale and a bias, does not heed use_global_stats, and
+    sets the multipliers of its parameters itself.
+    """
+
+    keras = (
+        "caffe_runtime.normalization.BatchNorm, caffe_runtime.scaled_norm."
+        "ScaledBatchNorm"
+    )
     phase_dependent = ("batch_norm_param.use_global_stats",)
 
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(layer)
+        p = layer.message.batch_norm_param
+        fillers = p.has("scale_filler") or p.has("bias_filler")
+        self.is_scaled = bool(p.scale_bias) or fillers
+
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
+        if self.is_scaled:
+            self._check_scaled(bottom[0])
+            return super().infer_shapes(bottom, data)
         for i, spec in enumerate(self.layer.params):
             if spec.lr_mult not in (None, 0.0):
                 raise OpError(
@@ -90,15 +108,32 @@ class BatchNorm(ElementwiseOp):
                 )
         return super().infer_shapes(bottom, data)
 
+    def _check_scaled(self, bottom: Shape) -> None:
+        """What NVIDIA's LayerSetUp demands."""
+        if len(bottom) < 4:
+            raise OpError(
+                "bottom-rank",
+                f"layer `{self.layer.name}` needs (N, C, H, W), not {len(bottom)} axes",
+                field="bottom",
+                help="a Reshape layer can give the blob four axes",
+            )
+
+    @property
+    def multipliers(self) -> Sequence[tuple[float, float]]:
+        """NVIDIA's LayerSetUp sets them, whatever `param` says."""
+        return [(0, 0)] * 3 + [(1, 1)] * 2 if self.is_scaled else ()
+
     def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:
         channels = bottom[0][1] if len(bottom[0]) > 1 else 1
-        return [(channels,), (channels,), (1,)]
+        statistics: list[Shape] = [(channels,), (channels,), (1,)]
+        return statistics + [(channels,)] * (2 if self.is_scaled else 0)
 
     def lower(self, k: Lowering) -> None:
         p, layout = self.layer.message.batch_norm_param, k.in_layouts[0]
         arguments: dict[str, Argument] = {}
-        if p.eps != 1e-5:
-            arguments["epsilon"] = p.eps
+        epsilon = max(p.eps, 1e-5) if self.is_scaled else p.eps
+        if epsilon != 1e-5:
+            arguments["epsilon"] = epsilon
         if p.moving_average_fraction != 0.999:
             arguments["moving_average_fraction"] = p.moving_average_fraction
         statistics = self._use_global_stats(k)
@@ -109,16 +144,36 @@ class BatchNorm(ElementwiseOp):
             arguments["axis"] = axis
         channels = tuple(d or 0 for d in k.params[0])
         steps = reorder_axis(channels, 0, layout.order)
+        third = "correction" if self.is_scaled else "scale_factor"
         weights = [
             k.weight("mean", 0, steps, trainable=False),
             k.weight("variance", 1, steps, trainable=False),
-            k.weight("scale_factor", 2, IDENTITY, trainable=False),
+            k.weight(third, 2, IDENTITY, trainable=False),
         ]
         target = runtime("normalization", "BatchNorm")
+        if self.is_scaled:
+            target = runtime("scaled_norm", "ScaledBatchNorm")
+            # Keras keeps weights that learn in front of others.
+            weights[:0] = [k.weight("scale", 3, steps), k.weight("bias", 4, steps)]
+            arguments |= self._starts(k)
         k.output(k.add(target, weights=weights, **arguments))
+
+    def _starts(self, k: Lowering) -> dict[str, Argument]:
+        """How scale and bias start, where it is not with 1 and 0."""
+        p, found = self.layer.message.batch_norm_param, dict[str, Argument]()
+        for name, blob, usual in (("scale", 3, "ones"), ("bias", 4, "zeros")):
+            if p.has(f"{name}_filler"):
+                path = f"batch_norm_param.{name}_filler"
+                start = initializer(getattr(p, f"{name}_filler"), k.params[blob], path)
+                if start != usual:
+                    found[f"{name}_initializer"] = start
+        return found
 
     def _use_global_stats(self, k: Lowering) -> bool | None:
         """What both phases do, or None where TRAIN uses the batch and TEST does not."""
+        if self.is_scaled:
+            self.layer.message.batch_norm_param.mark_read("use_global_stats", "engine")
+            return False if k.layer.phases == {Phase.TRAIN} else None
         train = self.layer.message.batch_norm_param
         test = (self.layer.test_message or self.layer.message).batch_norm_param
         choices = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, Call, runtime
+from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import Count, DataShapes, OpError, exactly
+from caffe2k.ops.base import Count, DataShapes, LayoutPlan, OpError, exactly
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pairing import PairOp, legacy_shape, product
 from caffe2k.ops.registry import layer_op
@@ -30,19 +31,15 @@ class DifferenceOp(PairOp):
                 )
         return [()]
 
-    def divides_by_batch(self) -> None:
-        """Says that loss_param does not matter."""
-        self.layer.message.loss_param.mark_read("normalization", "normalize")
-
 
 @layer_op("EuclideanLoss")
 class EuclideanLoss(DifferenceOp):
     """Half the mean squared distance (euclidean_loss_layer.cpp)."""
 
+    messages = ()
     keras = "caffe_runtime.losses.EuclideanLoss"
 
     def lower(self, k: Lowering) -> None:
-        self.divides_by_batch()
         call = Call(runtime("losses", "EuclideanLoss"))
         k.loss(call, self.loss_weights[0], endpoint=self.moved(k))
 
@@ -51,10 +48,10 @@ class EuclideanLoss(DifferenceOp):
 class L1Loss(DifferenceOp):
     """The mean absolute distance (NVIDIA/caffe, l1_loss_layer.cpp)."""
 
+    messages = ()
     keras = "caffe_runtime.pair_losses.L1Loss"
 
     def lower(self, k: Lowering) -> None:
-        self.divides_by_batch()
         call = Call(runtime("pair_losses", "L1Loss"))
         k.loss(call, self.loss_weights[0], endpoint=self.moved(k))
 
@@ -64,11 +61,11 @@ class WeightedEuclideanLoss(DifferenceOp):
     """Squared differences by weights, one each (linjieyangsc/densecap,
     weighted_euclidean_loss_layer.cpp)."""
 
+    messages = ()
     keras = "caffe_runtime.pair_losses.WeightedEuclideanLoss"
     bottoms = exactly(3)
 
     def lower(self, k: Lowering) -> None:
-        self.divides_by_batch()
         call = Call(runtime("pair_losses", "WeightedEuclideanLoss"))
         k.loss(call, self.loss_weights[0])
 
@@ -76,10 +73,13 @@ class WeightedEuclideanLoss(DifferenceOp):
 @layer_op("SmoothL1Loss")
 class SmoothL1Loss(DifferenceOp):
     """Two bottoms; three with weights inside (SSD, Fast R-CNN); four with weights inside
-    and outside (Faster R-CNN): smooth_L1_loss_layer.cpp of each."""
+    and outside (Faster R-CNN): smooth_L1_loss_layer.cpp of each. A second top is the loss
+    of each place, summed over its channels (daijifeng001/caffe-rfcn)."""
 
-    keras = "caffe_runtime.pair_losses.SmoothL1Loss"
+    messages = ("loss_param", "smooth_l1_loss_param")
+    keras = "caffe_runtime.pair_losses.SmoothL1Loss, caffe_runtime.ohem.SmoothL1Losses"
     bottoms = Count(2, 4)
+    tops = Count(1, 2)
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         wanted = legacy_shape(bottom[0])[1:]
@@ -92,9 +92,44 @@ class SmoothL1Loss(DifferenceOp):
                     index=index,
                     help="all but the first size must be equal",
                 )
-        return super().infer_shapes(bottom, data)
+        shapes = super().infer_shapes(bottom, data)
+        if len(self.layer.tops) == 1:
+            return shapes
+        self.check_weights()
+        if len(bottom) == 4:
+            raise OpError(
+                "top-count",
+                f"layer `{self.layer.name}` has weights outside and a second top, which "
+                "no Caffe has together",
+                field="top",
+                index=1,
+                help="R-FCN's layer, with the loss of each place, takes 2 or 3 bottoms",
+            )
+        return [*shapes, (*bottom[0][:1], 1, *wanted[1:])]
+
+    def layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        plan = super().layouts(given, bottom, top, form)
+        if len(top) == 1:
+            return plan
+        inputs = plan.inputs
+        if len(bottom[0]) != 4:
+            inputs = [caffe_layout(len(shape)) for shape in bottom]
+        losses = inputs[0] if len(bottom[0]) == 4 else caffe_layout(4)
+        return LayoutPlan(inputs, [plan.outputs[0], losses])
 
     def lower(self, k: Lowering) -> None:
+        if len(self.layer.tops) > 1:
+            axis = k.keras_axis(1)
+            last = axis == len(k.bottom[0]) - 1
+            each = runtime("ohem", "SmoothL1Losses")
+            axes: dict[str, Argument] = {} if last else {"axis": axis}
+            k.output_one(1, k.add(each, suffix="each", **axes))
         arguments = self._normalization(k)
         # The forks whose layer takes three bottoms have no sigma.
         if len(k.bottom) != 3:
@@ -148,7 +183,6 @@ class ContrastiveLoss(PairOp):
         return [()]
 
     def lower(self, k: Lowering) -> None:
-        self.layer.message.loss_param.mark_read("normalization", "normalize")
         p, arguments = self.layer.message.contrastive_loss_param, dict[str, Argument]()
         if p.margin != 1:
             arguments["margin"] = p.margin

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
-from caffe2k.ir.net import Layer, Shape
+from caffe2k.ir.net import Layer, Shape, count
 from caffe2k.ops.base import (
     Count,
     DataShapes,
@@ -33,6 +33,7 @@ class RecurrentOp(LayerOp):
     See RecurrentLayer::LayerSetUp and Reshape (recurrent_layer.cpp).
     """
 
+    messages = ("recurrent_param",)
     bottoms = Count(2, 5)
     tops = Count(1, 3)
 
@@ -70,16 +71,16 @@ class RecurrentOp(LayerOp):
     def _check_counts(self) -> None:
         """recurrent_layer.hpp: MinBottomBlobs, MaxBottomBlobs, ExactNumTopBlobs."""
         least = 2 + self._exposed
-        for word, blobs, count in (
+        for word, blobs, wanted in (
             ("bottom", self.layer.bottoms, Count(least, least + 1)),
             ("top", self.layer.tops, exactly(1 + self._exposed)),
         ):
-            if len(blobs) not in count:
+            if len(blobs) not in wanted:
                 with_states = "with" if self._exposed else "without"
                 raise OpError(
                     f"{word}-count",
                     f"layer `{self.layer.name}` has {len(blobs)} {word}s; "
-                    f"{self.layer.type} {with_states} `expose_hidden` takes {count}",
+                    f"{self.layer.type} {with_states} `expose_hidden` takes {wanted}",
                     help="bottoms: x, cont, a static input if there is one, initial "
                     "states; tops: the output, final states",
                 )
@@ -114,6 +115,14 @@ class RecurrentOp(LayerOp):
         width = self.gates * units
         static = [(width, _values(bottom[2][1:]))] if self._has_static else []
         return [(width, _values(bottom[0][2:])), (width,), *static, (width, units)]
+
+    def multiply_adds(self, bottom: Sequence[Shape], top: Sequence[Shape]) -> int:
+        """All weights at each step of each stream; a static input is seen once."""
+        time, streams = bottom[0][:2]
+        matrices = [shape for shape in self.param_shapes(bottom) if len(shape) == 2]
+        static = count(matrices.pop(1)) if self._has_static else 0
+        each_step = sum(map(count, matrices))
+        return (streams or 0) * ((time or 0) * each_step + static)
 
     def layouts(
         self,
@@ -239,6 +248,7 @@ class RNN(RecurrentOp):
 class LSTMUnit(LayerOp):
     """c (1, N, D), gates (1, N, 4D) and cont (1, N) to c and h (lstm_unit_layer.cpp)."""
 
+    messages = ()
     keras = "caffe_runtime.recurrent.LSTMUnit"
     bottoms = exactly(3)
     tops = exactly(2)

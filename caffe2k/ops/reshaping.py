@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from caffe2k.codegen.program import Tensor, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout, Segment, caffe_layout
-from caffe2k.ir.net import Dim, Layer, Shape
+from caffe2k.ir.net import Layer, Shape
+from caffe2k.ir.regrouping import regrouped
 from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -29,9 +30,9 @@ def reshape_to(
     return k.add(runtime("shaping", "ReshapeAll"), target, inputs=[x], suffix=suffix)
 
 
-def _whole_target(wanted: Shape) -> tuple[int, ...]:
-    """Sizes with one -1: the one that TRAIN and TEST disagree about, else the first."""
-    unknown = [i for i, dim in enumerate(wanted) if dim is None] or [0]
+def _whole_target(wanted: Shape, batch: int = 0) -> tuple[int, ...]:
+    """Sizes with one -1: the one that TRAIN and TEST disagree about, else the batch."""
+    unknown = [i for i, dim in enumerate(wanted) if dim is None] or [batch]
     if len(unknown) > 1:
         raise OpError(
             "phase-shapes",
@@ -66,8 +67,8 @@ def layout_to_flatten(given: Layout, axis: int) -> Layout:
 class ReshapingOp(LayerOp):
     """An op that only changes the shape; values keep Caffe's order.
 
-    Two shortcuts avoid a transpose: (N, ...) flattened to (N, K) leaves the values in
-    the order of the Keras tensor, and axes of size 1 may come and go in any layout.
+    Axes that stay, split or merge may do so in any layout that keeps those together
+    which Caffe's values run over together; axes of size 1 may come and go anywhere.
     """
 
     works_in_place = False
@@ -79,39 +80,48 @@ class ReshapingOp(LayerOp):
         top: Sequence[Shape],
         form: DataFormat,
     ) -> LayoutPlan:
-        layout, rank = given[0], len(top[0])
-        if bottom[0] == top[0]:
-            return LayoutPlan([layout], [layout])
-        if not layout.order:
-            for candidate in (layout, form.spatial(rank), caffe_layout(rank)):
-                if _same_order(layout, bottom[0], candidate, top[0]):
-                    return LayoutPlan([layout], [candidate])
-            if rank == 2 and layout.perm[0] == 0 and bottom[0][0] == top[0][0]:
-                order = flat_segments(layout, bottom[0], 1)
-                return LayoutPlan([layout], [Layout((0, 1), 1, order)])
-        return LayoutPlan([caffe_layout(len(bottom[0]))], [caffe_layout(rank)])
+        return self._plan(given[0], bottom[0], top[0], form, in_order=False)
+
+    def ordered_layouts(
+        self,
+        given: Sequence[Layout],
+        bottom: Sequence[Shape],
+        top: Sequence[Shape],
+        form: DataFormat,
+    ) -> LayoutPlan:
+        return self._plan(given[0].plain, bottom[0], top[0], form, in_order=True)
+
+    def _plan(
+        self,
+        layout: Layout,
+        bottom: Shape,
+        top: Shape,
+        form: DataFormat,
+        *,
+        in_order: bool,
+    ) -> LayoutPlan:
+        """The layout as it is, or the one whose result lies as the model likes it."""
+        rank = len(top)
+        liked = (form.boundary(rank), form.spatial(rank), caffe_layout(rank))
+        result = regrouped(layout, bottom, top, (layout, *liked), in_order=in_order)
+        if result is not None:
+            return LayoutPlan([layout], [result])
+        for result in liked:
+            source = regrouped(result, top, bottom, (layout,), in_order=True)
+            if source is not None:
+                return LayoutPlan([source], [result])
+        raise AssertionError("Caffe's own order is always possible")
 
     def lower(self, k: Lowering) -> None:
         (x,) = k.inputs
-        given = k.in_layouts[0].keras_shape(k.bottom[0])
-        wanted = k.out_layouts[0].keras_shape(k.top[0])
-        k.output(reshape_to(k, x, given, wanted))
-
-
-def _same_order(a: Layout, a_shape: Shape, b: Layout, b_shape: Shape) -> bool:
-    """Whether reading both tensors through gives the same values in the same order.
-
-    True if they differ in axes of size 1 alone (the batch never counts as one).
-    """
-    if b.rank != len(b_shape):
-        return False
-    return _long_axes(a, a_shape) == _long_axes(b, b_shape)
-
-
-def _long_axes(layout: Layout, shape: Shape) -> list[tuple[int, Dim]]:
-    """The axes that hold more than one value: their rank among such, and their size."""
-    long = [axis for axis, dim in enumerate(shape) if dim != 1 or axis == 0]
-    return [(long.index(axis), shape[axis]) for axis in layout.perm if axis in long]
+        source, result = k.in_layouts[0], k.out_layouts[0]
+        given, wanted = source.keras_shape(k.bottom[0]), result.keras_shape(k.top[0])
+        batch = result.keras_axis(0)
+        if source.perm[0] != 0 or batch != 0:
+            target = _whole_target(wanted, batch)
+            k.output(k.add(runtime("shaping", "ReshapeAll"), target, inputs=[x]))
+        else:
+            k.output(reshape_to(k, x, given, wanted))
 
 
 @layer_op("Flatten")

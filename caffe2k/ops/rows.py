@@ -28,6 +28,7 @@ def _batch_first(given: Layout) -> Layout:
 class BatchReindex(LayerOp):
     """The samples that the second bottom lists (batch_reindex_layer.cpp)."""
 
+    messages = ()
     keras = "caffe_runtime.rows.BatchReindex"
     bottoms = exactly(2)
 
@@ -61,6 +62,7 @@ class BatchReindex(LayerOp):
 class Filter(LayerOp):
     """The samples whose entry in the last bottom is not 0 (filter_layer.cpp)."""
 
+    messages = ()
     keras = "caffe_runtime.rows.Filter"
     bottoms = at_least(2)
     tops = at_least(1)

@@ -89,6 +89,12 @@ class CoveringOp(LayerOp):
         axes = self.covered(k.bottom)
         return tuple(k.keras_axis(axes[axis]) for axis in k.in_layouts[1].perm)
 
+    def batch_size(self, k: Lowering, axes: list[int]) -> dict[str, Argument]:
+        """How large a batch must be, where the operand has a value for each sample."""
+        if 0 not in axes:
+            return {}
+        return {"batch_size": k.in_layouts[0].keras_shape(k.bottom[0])[0]}
+
     def parameter(self, k: Lowering) -> tuple[list[int], Steps]:
         """The Keras axes that a learned operand lies along, and how its blob gets there."""
         layout, axes = k.in_layouts[0], self.covered(k.bottom)
@@ -121,7 +127,7 @@ class Scale(CoveringOp):
         scaled = k.add(runtime("elementwise", "ScaleBy"), self.keras_axes(k))
         if self.p.bias_term:
             axes, steps = self.parameter(k)
-            arguments = self._bias_initializer(k, 0)
+            arguments = self._bias_initializer(k, 0) | self.batch_size(k, axes)
             scaled = k.add(
                 runtime("elementwise", "Bias"),
                 axes,
@@ -146,9 +152,9 @@ class Scale(CoveringOp):
             weights.append(k.weight("bias", 1, steps))
         else:
             self.p.mark_read("bias_filler")
-        return k.add(
-            runtime("elementwise", "Scale"), axes, weights=weights, **arguments
-        )
+        arguments |= self.batch_size(k, axes)
+        target = runtime("elementwise", "Scale")
+        return k.add(target, axes, weights=weights, **arguments)
 
     def _bias_initializer(self, k: Lowering, blob: int) -> dict[str, Argument]:
         path = "scale_param.bias_filler"
@@ -173,7 +179,6 @@ class Bias(CoveringOp):
         axes, steps = self.parameter(k)
         bias = initializer(self.p.filler, k.params[0], "bias_param.filler")
         arguments = {} if bias == "zeros" else {"bias_initializer": bias}
-        weights = [k.weight("bias", 0, steps)]
-        k.output(
-            k.add(runtime("elementwise", "Bias"), axes, weights=weights, **arguments)
-        )
+        arguments |= self.batch_size(k, axes)
+        target, weights = runtime("elementwise", "Bias"), [k.weight("bias", 0, steps)]
+        k.output(k.add(target, axes, weights=weights, **arguments))

@@ -22,6 +22,7 @@ class SpatialTransformer(SpatialOp):
     """Bilinear samples along a grid (daerduoCarey/SpatialTransformerLayer, st_layer.cpp
     and st_layer.cu)."""
 
+    messages = ("st_param",)
     keras = "caffe_runtime.spatial_transformer.SpatialTransformer"
     bottoms = exactly(2)
 

@@ -22,6 +22,14 @@ from caffe2k.ops.upsampling import plane_size
 class Im2col(LayerOp):
     """Each window as the channels of one place (im2col_layer.cpp)."""
 
+    messages = ("convolution_param",)
+    ignores = (
+        "convolution_param.num_output",
+        "convolution_param.group",
+        "convolution_param.bias_term",
+        "convolution_param.weight_filler",
+        "convolution_param.bias_filler",
+    )
     keras = "caffe_runtime.windows.Im2col"
     path = "convolution_param"
 

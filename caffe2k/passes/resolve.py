@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from caffe2k.diagnostics import Diagnostics, did_you_mean, nearest
 from caffe2k.ir.net import Blob, Layer, Net, ParamSpec, Phase
 from caffe2k.ops import find_op, registered_ops
 from caffe2k.ops.base import Count
+from caffe2k.ops.stub import op_name
 from caffe2k.schema.message import Message
 
 _NAMELESS = ""
@@ -26,6 +27,13 @@ class Unresolved:
     """Blobs that no layer writes, all reported."""
     unsupported: dict[int, Message] = field(default_factory=dict)
     """Layers of types that have no op, by their place in the file; not yet reported."""
+    stub_unknown: bool = False
+    """Whether a layer of such a type becomes a class that the user writes."""
+
+    def op_name(self, message: Message) -> str:
+        """The name under which the op of a layer is registered; its type if there's none."""
+        stub = self.stub_unknown and not _meant(message.type)
+        return op_name(message, stub_unknown=stub)
 
 
 def resolve(
@@ -58,15 +66,19 @@ def resolve(
         connected = all(name in newest for name in message.bottom)
         if connected:
             _report_duplicates(message, newest, diagnostics)
+        kind = unresolved.op_name(message)
         if not message.type:
             _report_untyped(message, diagnostics)
-        elif find_op(message.type) is None:
+        elif find_op(kind) is None:
             unresolved.unsupported[index] = message
+        if find_op(message.type) is None and not _meant(message.type):
+            _accept_unknown_fields(message, diagnostics)
         if not connected:
             unknown.update(message.top)
             continue
         bottoms = tuple(newest[name] for name in message.bottom)
-        layer = _layer(index, message, bottoms, _tops(message, newest), phase)
+        tops = _tops(message, kind, newest)
+        layer = _layer(index, message, kind, bottoms, tops, phase)
         _report_in_place(layer, diagnostics)
         if not _counts_fit(layer, diagnostics):
             unknown.update(message.top)
@@ -164,10 +176,17 @@ def _report_duplicates(
         )
 
 
-def _tops(message: Message, newest: dict[str, Blob]) -> tuple[Blob, ...]:
+def _accept_unknown_fields(message: Message, diagnostics: Diagnostics) -> None:
+    """Fields that the schema lacks are no mistake in a layer that becomes a stub."""
+    for unknown in message.unknown:
+        diagnostics.withdraw("unknown-field", unknown.span)
+        message.lost -= unknown.meant
+
+
+def _tops(message: Message, kind: str, newest: dict[str, Blob]) -> tuple[Blob, ...]:
     """The blobs that a layer writes, each a new version of its name."""
     names = list(message.top)
-    op = find_op(message.type)
+    op = find_op(kind)
     if op is not None and op.is_loss and not names:
         names = [_automatic_top(message.name, newest)]
     return tuple(
@@ -185,6 +204,7 @@ def _automatic_top(name: str, newest: dict[str, Blob]) -> str:
 def _layer(
     index: int,
     message: Message,
+    kind: str,
     bottoms: tuple[Blob, ...],
     tops: tuple[Blob, ...],
     phase: Phase,
@@ -202,7 +222,7 @@ def _layer(
     return Layer(
         index,
         message.name,
-        message.type,
+        kind,
         bottoms,
         tops,
         message,
@@ -288,8 +308,8 @@ def report_unsupported(unresolved: Unresolved, diagnostics: Diagnostics) -> None
     """One diagnostic for all layers of types that have no op, and one for each typo."""
     others: list[Message] = []
     for _, message in sorted(unresolved.unsupported.items()):
-        near = nearest(message.type, registered_ops(), cutoff=0.8)
-        if near is None or _is_variant(message.type, near):
+        near = _meant(message.type)
+        if near is None:
             others.append(message)
             continue
         diagnostics.error(
@@ -302,19 +322,41 @@ def report_unsupported(unresolved: Unresolved, diagnostics: Diagnostics) -> None
         _report_unknown(others, diagnostics)
 
 
+def _meant(layer_type: str) -> str | None:
+    """The known type that an unknown one is a misspelling of."""
+    if find_op(layer_type) is not None:
+        return None
+    near = nearest(layer_type, registered_ops(), cutoff=0.8)
+    return None if near is None or _is_variant(layer_type, near) else near
+
+
 def _is_variant(layer_type: str, known: str) -> bool:
     """Whether a type is a fork's `Convolution3D`, or the like, rather than a typo."""
     return len(layer_type) > len(known) and known.lower() in layer_type.lower()
 
 
+_MOST_LETTERS = 300
+
+
 def _report_unknown(others: list[Message], diagnostics: Diagnostics) -> None:
     first = others[0]
-    names = ", ".join(f"`{m.name}` ({m.type})" for m in others)
     what = "a layer" if len(others) == 1 else f"{len(others)} layers"
+    names = _by_type(others, lambda m: f"`{m.name}`")
+    if len(names) > _MOST_LETTERS:
+        names = _by_type(others, lambda m: f"line {m.span.line if m.span else '?'}")
+    near = did_you_mean(first.type, registered_ops())
+    stubs = "--stub-unknown leaves them for you to write; --ops adds ops of your own"
     diagnostics.error(
         "unsupported-layer",
         f"the net has {what} of a type that is not supported: {names}",
         first.span_of("type"),
-        help=did_you_mean(first.type, registered_ops())
-        or "`caffe2k layers` lists the types that are",
+        help=f"{near} {stubs}" if near else stubs,
     )
+
+
+def _by_type(layers: list[Message], text: Callable[[Message], str]) -> str:
+    """`Wavelet` (`wave1`, `wave2`), `Fourier` (`fourier`)."""
+    found: dict[str, list[str]] = {}
+    for layer in layers:
+        found.setdefault(layer.type, []).append(text(layer))
+    return ", ".join(f"{kind} ({', '.join(texts)})" for kind, texts in found.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from caffe2k.diagnostics import Diagnostics
 from caffe2k.ir.net import Blob, Layer, Net, Shape
 from caffe2k.ops import find_op
-from caffe2k.ops.base import DataShapes, OpError
+from caffe2k.ops.base import UNKNOWN, DataShapes, OpError
 from caffe2k.schema.message import Message
 from caffe2k.sources.errors import SourceError
 
@@ -29,6 +29,9 @@ def infer_shapes(net: Net, data: DataShapes, diagnostics: Diagnostics) -> Net:
             continue
         op = op_type(layer)
         bottom = [shapes[b] for b in layer.bottoms]
+        if not op.is_stub and any(shape is UNKNOWN for shape in bottom):
+            _report_unknown(layer, bottom, diagnostics)
+            continue
         try:
             tops = op.infer_shapes(bottom, data)
             params = tuple(op.param_shapes(bottom))
@@ -43,6 +46,21 @@ def infer_shapes(net: Net, data: DataShapes, diagnostics: Diagnostics) -> Net:
         if params:
             param_shapes[layer.index] = params
     return net.replace(layers=tuple(kept), shapes=shapes, param_shapes=param_shapes)
+
+
+def _report_unknown(
+    layer: Layer, bottom: list[Shape], diagnostics: Diagnostics
+) -> None:
+    """The first layer that needs a shape that only the author of a stub knows."""
+    for i, blob in enumerate(layer.bottoms):
+        if bottom[i] is UNKNOWN:
+            diagnostics.error(
+                "unknown-shape",
+                f"layer `{layer.name}` needs the shape of `{blob.name}`, which only the "
+                "layer that writes it knows",
+                layer.message.span_of("bottom", i),
+                help=f"pass --input-shape {blob.name}=N,C,H,W",
+            )
 
 
 def _lacks_shape(message: Message) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from caffe2k.diagnostics import Diagnostics
 from caffe2k.ir.net import Layer, Net, ParamKey, ParamSpec, Shape, count
+from caffe2k.ops import find_op
 
 
 def share_params(net: Net, diagnostics: Diagnostics) -> Net:
@@ -19,7 +22,7 @@ def share_params(net: Net, diagnostics: Diagnostics) -> Net:
         shapes = net.param_shapes.get(layer.index, ())
         _check_param_count(layer, len(shapes), net, diagnostics)
         for i, shape in enumerate(shapes):
-            spec, key = layer.param(i), (layer.index, i)
+            spec, key = _spec(layer, i), (layer.index, i)
             if not known or not spec.name or spec.name not in by_name:
                 specs[key] = spec
                 if spec.name:
@@ -41,10 +44,23 @@ def share_params(net: Net, diagnostics: Diagnostics) -> Net:
     return net.replace(owners=owners, multipliers=multipliers)
 
 
+def _spec(layer: Layer, index: int) -> ParamSpec:
+    """What the layer's `param` says, or the layer itself instead."""
+    spec, op = layer.param(index), find_op(layer.type)
+    fixed = op(layer).multipliers if op is not None else ()
+    if not fixed:
+        return spec
+    lr_mult, decay_mult = fixed[index]
+    return dataclasses.replace(spec, lr_mult=lr_mult, decay_mult=decay_mult)
+
+
 def _check_param_count(
     layer: Layer, number: int, net: Net, diagnostics: Diagnostics
 ) -> None:
     known = all(b in net.shapes for b in (*layer.bottoms, *layer.tops))
+    op = find_op(layer.type)
+    if op is not None and op.is_stub:
+        return
     if known and len(layer.params) > number:
         diagnostics.error(
             "too-many-params",

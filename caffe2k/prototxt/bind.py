@@ -12,13 +12,21 @@ from caffe2k.diagnostics import (
     did_you_mean,
     nearest,
 )
-from caffe2k.prototxt.scalars import BadScalar, decode, wrong_type
-from caffe2k.prototxt.tree import Block, Field, Items, Scalar
-from caffe2k.schema.message import Entry, FieldType, Message, MessageType, message_type
+from caffe2k.prototxt.scalars import BadScalar, decode, guess, wrong_type
+from caffe2k.prototxt.tree import Block, Field, Items, Scalar, Value
+from caffe2k.schema.message import (
+    Entry,
+    FieldType,
+    Message,
+    MessageType,
+    UnknownField,
+    message_type,
+)
 
 _FILE_NAMES = {"NetParameter": "a net", "SolverParameter": "a solver"}
 _MOST_PLACES = 3
 _MOST_FIELDS = 12
+_DEEPEST = 50
 
 
 def bind(
@@ -163,7 +171,10 @@ class _Binder:
         )
 
     def _unknown_field(self, field: Field, block: Block, path: _Path) -> None:
+        _, message = path[-1]
+        before = frozenset(message.lost)
         _note_lost(field, path)
+        self._keep(field, message, frozenset(message.lost) - before)
         around = [name for name, m in path[:-1] if field.name in m.schema.fields]
         if _is_missing(field) or (around and not block.complete):
             return  # the mistake in it, or the brace that is missing above, is reported
@@ -174,6 +185,30 @@ class _Binder:
             SourceSpan(self._source, field.start, field.end),
             help=_where(field.name, around, path, {f.name for f in block.fields}),
         )
+
+    def _keep(self, field: Field, message: Message, meant: frozenset[str]) -> None:
+        """Keeps a layer's unknown field, for a stub that may stand for the layer."""
+        if message.schema.name == "LayerParameter" and not _is_missing(field):
+            span = SourceSpan(self._source, field.start, field.end)
+            value = _guessed(field.value, _DEEPEST)
+            message.unknown.append(UnknownField(field.name, value, span, meant))
+
+
+def _guessed(value: Value, levels: int) -> Any:
+    """A value as dicts, lists and scalars, without what lies below so many levels.
+
+    A field that is repeated is a list.
+    """
+    if isinstance(value, Scalar):
+        return guess(value)
+    if levels == 0:
+        return None
+    if isinstance(value, Items):
+        return [_guessed(item, levels - 1) for item in value.values]
+    found: dict[str, list[Any]] = {}
+    for field in value.fields:
+        found.setdefault(field.name, []).append(_guessed(field.value, levels - 1))
+    return {name: v[0] if len(v) == 1 else v for name, v in found.items()}
 
 
 class _Missing(Exception):

@@ -16,6 +16,13 @@ _NOT_READ = {
 }
 """What a `layer` may set and Caffe upgrades in `layers` only; WindowData reads `scale`."""
 
+_NO_TRANSFORMS = ("DummyData", "Input", "MemoryData")
+_OTHER_TRANSFORMS = {
+    "ImageData": ("force_color", "force_gray"),
+    "WindowData": ("scale", "force_color", "force_gray"),
+}
+"""What layers of a type do not look at in their `transform_param`."""
+
 
 def replace_deprecated(layer: Message, diagnostics: Diagnostics) -> None:
     """Rewrites a layer so that only current fields are set, in place."""
@@ -24,6 +31,7 @@ def replace_deprecated(layer: Message, diagnostics: Diagnostics) -> None:
     _replace_normalize(layer)
     _replace_legacy_dims(layer, diagnostics)
     _drop_unread(layer, diagnostics)
+    _drop_transforms(layer, diagnostics)
 
 
 def _replace_axis(
@@ -96,6 +104,29 @@ def _drop_unread(layer: Message, diagnostics: Diagnostics) -> None:
                     entry.span,
                     help=f"it takes effect in `transform_param {{ {name}: ... }}`",
                 )
+
+
+def _drop_transforms(layer: Message, diagnostics: Diagnostics) -> None:
+    layer_type = layer.peek("type")
+    if layer_type in _NO_TRANSFORMS:
+        for entry in layer.clear("transform_param"):
+            diagnostics.warning(
+                "ignored-field",
+                f"Caffe ignores the `transform_param` of {layer_type} layers",
+                entry.span,
+                help="transform what the layer gives before it gets there",
+            )
+    transform: Message | None = layer.peek("transform_param")
+    if transform is None:
+        return
+    for name in _OTHER_TRANSFORMS.get(layer_type, ()):
+        for entry in transform.clear(name):
+            diagnostics.warning(
+                "ignored-field",
+                f"Caffe ignores `{name}` in the `transform_param` of {layer_type} layers",
+                entry.span,
+                help="remove it",
+            )
 
 
 def _report_both(diagnostics: Diagnostics, entry: Entry, old: str, new: str) -> None:

@@ -68,6 +68,20 @@ def decode(scalar: Scalar, field: FieldType) -> Any:
     return _DECODERS[field.kind](scalar, field)
 
 
+def guess(scalar: Scalar) -> int | float | bool | str:
+    """The value of a scalar in a field whose type is not known; as it is if in doubt."""
+    try:
+        if scalar.kind == "NUMBER":
+            number = _integer(scalar)
+            return float(scalar.text.rstrip("fF")) if number is None else number
+        if scalar.kind == "STRING":
+            content = b"".join(_unquote(text, scalar) for text in scalar.texts)
+            return content.decode("utf-8", "replace")
+    except BadScalar:
+        return scalar.text
+    return {"true": True, "false": False}.get(scalar.text, scalar.text)
+
+
 def wrong_type(field: FieldType, found: str, help: str | None = None) -> BadScalar:
     """A value of one type where another is expected."""
     expected = _EXPECTED[field.kind]

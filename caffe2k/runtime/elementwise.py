@@ -154,8 +154,9 @@ class PReLU(keras.layers.PReLU):
         return _where_positive(inputs, self.alpha * inputs)
 
 
-def _aligned_weight(layer, name, axes, input_shape, initializer):
+def _aligned_weight(layer, name, input_shape, initializer):
     """Adds a weight with the input's sizes along `axes`; raises ValueError for None."""
+    axes = layer.axes
     if list(axes) != sorted(set(axes)) or not all(
         0 <= a < len(input_shape) for a in axes
     ):
@@ -164,6 +165,8 @@ def _aligned_weight(layer, name, axes, input_shape, initializer):
             f"for an input of shape {tuple(input_shape)}"
         )
     shape = [input_shape[a] for a in axes]
+    if axes[:1] == [0] and layer.batch_size is not None:
+        shape[0] = layer.batch_size
     if None in shape:
         raise ValueError(
             f"The input must have known sizes along the axes {axes}. "
@@ -194,6 +197,7 @@ class Scale(keras.layers.Layer):
     Args:
         axes: increasing axes of the input, 0 being the batch; [] for one number.
         use_bias: whether to add a bias of the same shape (Caffe's bias_term).
+        batch_size: the size of each batch, where `axes` has the batch.
     Raises:
         ValueError: if a size along `axes` is not known.
     """
@@ -204,21 +208,21 @@ class Scale(keras.layers.Layer):
         use_bias=False,
         scale_initializer="ones",
         bias_initializer="zeros",
+        batch_size=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.axes = list(axes)
+        self.batch_size = batch_size
         self.use_bias = use_bias
         self.scale_initializer = initializers.get(scale_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
     def build(self, input_shape):
-        self.scale = _aligned_weight(
-            self, "scale", self.axes, input_shape, self.scale_initializer
-        )
+        self.scale = _aligned_weight(self, "scale", input_shape, self.scale_initializer)
         if self.use_bias:
             self.bias = _aligned_weight(
-                self, "bias", self.axes, input_shape, self.bias_initializer
+                self, "bias", input_shape, self.bias_initializer
             )
 
     def call(self, inputs):
@@ -238,6 +242,7 @@ class Scale(keras.layers.Layer):
             "use_bias": self.use_bias,
             "scale_initializer": initializers.serialize(self.scale_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
+            "batch_size": self.batch_size,
         }
 
 
@@ -249,19 +254,19 @@ class Bias(keras.layers.Layer):
 
     Args:
         axes: increasing axes of the input, 0 being the batch; [] for one number.
+        batch_size: the size of each batch, where `axes` has the batch.
     Raises:
         ValueError: if a size along `axes` is not known.
     """
 
-    def __init__(self, axes, bias_initializer="zeros", **kwargs):
+    def __init__(self, axes, bias_initializer="zeros", batch_size=None, **kwargs):
         super().__init__(**kwargs)
         self.axes = list(axes)
+        self.batch_size = batch_size
         self.bias_initializer = initializers.get(bias_initializer)
 
     def build(self, input_shape):
-        self.bias = _aligned_weight(
-            self, "bias", self.axes, input_shape, self.bias_initializer
-        )
+        self.bias = _aligned_weight(self, "bias", input_shape, self.bias_initializer)
 
     def call(self, inputs):
         return inputs + _spread(self.bias, self.axes, len(inputs.shape))
@@ -274,6 +279,7 @@ class Bias(keras.layers.Layer):
             **super().get_config(),
             "axes": self.axes,
             "bias_initializer": initializers.serialize(self.bias_initializer),
+            "batch_size": self.batch_size,
         }
 
 

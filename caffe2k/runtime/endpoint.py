@@ -36,6 +36,9 @@ class LossEndpoint(keras.layers.Layer):
         self.add_loss(self.loss_weight * value)
         return ops.broadcast_to(value, ops.shape(y_pred)[:1])
 
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0][0],)
+
     def get_config(self):
         return {
             **super().get_config(),

@@ -134,7 +134,7 @@ class BatchNorm(keras.layers.Layer):
         use_global_stats: None takes the batch's statistics in training and the
             running ones otherwise; True and False fix that. Wherever the batch's are
             taken, the running ones are updated, at inference too.
-        axis: the channel axis.
+        axis: the channel axis; None for an input that is one channel.
     """
 
     def __init__(
@@ -152,6 +152,14 @@ class BatchNorm(keras.layers.Layer):
         self.axis = axis
 
     def build(self, input_shape):
+        channels = self._channels(input_shape)
+        self.mean = self._statistic("mean", channels)
+        self.variance = self._statistic("variance", channels)
+        self.scale_factor = self._statistic("scale_factor", 1)
+
+    def _channels(self, input_shape):
+        if self.axis is None:
+            return 1
         axis = _positive(self.axis, len(input_shape))
         channels = input_shape[axis]
         if channels is None:
@@ -159,9 +167,7 @@ class BatchNorm(keras.layers.Layer):
                 f"Axis {axis} holds the channels and must have a known size. "
                 f"Received an input of shape {tuple(input_shape)}"
             )
-        self.mean = self._statistic("mean", channels)
-        self.variance = self._statistic("variance", channels)
-        self.scale_factor = self._statistic("scale_factor", 1)
+        return channels
 
     def _statistic(self, name, size):
         return self.add_weight(
@@ -174,7 +180,7 @@ class BatchNorm(keras.layers.Layer):
 
     def call(self, inputs, training=None):
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
-        axis = _positive(self.axis, len(x.shape))
+        axis = None if self.axis is None else _positive(self.axis, len(x.shape))
         use_global_stats = self.use_global_stats
         if use_global_stats is None:
             use_global_stats = not training

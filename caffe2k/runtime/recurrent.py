@@ -239,7 +239,7 @@ class LSTM(_Recurrent):
     def step(self, states, driven, cont):
         hidden, cell = states
         driven = driven + ops.matmul(cont * hidden, self.recurrent_kernel)
-        cell, hidden = _lstm_unit(cell, driven, cont)
+        cell, hidden = lstm_unit(cell, driven, cont)
         return hidden, cell
 
 
@@ -287,13 +287,13 @@ class LSTMUnit(keras.layers.Layer):
     def call(self, inputs):
         cell, gates, cont = inputs
         cont = ops.expand_dims(ops.stop_gradient(cont), -1)
-        return list(_lstm_unit(cell, gates, cont))
+        return list(lstm_unit(cell, gates, cont))
 
     def compute_output_shape(self, input_shape):
         return [input_shape[0], input_shape[0]]
 
 
-def _lstm_unit(cell, gates, cont):
+def lstm_unit(cell, gates, cont):
     """Returns the new c and h; units along the last axis."""
     units = cell.shape[-1]
     remember, forget, show = ops.split(ops.sigmoid(gates[..., :-units]), 3, axis=-1)

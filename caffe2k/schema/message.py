@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -31,11 +32,20 @@ class FieldType:
 
 
 class MessageType:
-    """What the schema says of one message; `message_type` hands out the only copy."""
+    """What the schema says of one message; `message_type` hands out the only copy.
 
-    def __init__(self, descriptor: Descriptor) -> None:
-        self.name: str = descriptor.name
+    `fields` are those that a plug-in declares beside, or instead of, a descriptor's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fields: Mapping[str, FieldType] = MappingProxyType({}),
+        descriptor: Descriptor | None = None,
+    ) -> None:
+        self.name = name
         self._descriptor = descriptor
+        self._own = dict(fields)
         self._fields: dict[str, FieldType] | None = None
         self._required: tuple[str, ...] = ()
 
@@ -43,10 +53,16 @@ class MessageType:
     def fields(self) -> Mapping[str, FieldType]:
         """The fields by name, in the order of the schema."""
         if self._fields is None:
-            self._fields = {f.name: _field_type(f) for f in self._descriptor.fields}
+            described = self._descriptor.fields if self._descriptor else ()
+            self._fields = {f.name: _field_type(f) for f in described} | self._own
             required = (f.name for f in self._fields.values() if f.required)
             self._required = tuple(required)
         return self._fields
+
+    def add_field(self, added: FieldType) -> None:
+        """Adds a field that a plug-in declares."""
+        self._own[added.name] = added
+        self._fields = None
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -55,6 +71,8 @@ class MessageType:
 
     def fork_of(self, name: str) -> str | None:
         """The fork of Caffe that added a field; None for BVLC's own."""
+        if self._descriptor is None or name in self._own:
+            return None
         return fork_of(self._descriptor.fields_by_name[name])
 
     def __repr__(self) -> str:
@@ -68,7 +86,7 @@ def message_type(name: str) -> MessageType:
 
 @cache
 def _message_type(descriptor: Descriptor) -> MessageType:
-    return MessageType(descriptor)
+    return MessageType(descriptor.name, descriptor=descriptor)
 
 
 _INT_BOUNDS = {
@@ -110,6 +128,9 @@ def _plain(f: FieldDescriptor, value: Any) -> Any:
         return f.enum_type.values_by_number[value].name
     if f.cpp_type == FieldDescriptor.CPPTYPE_FLOAT:
         return shortest_float32(value)
+    if f.type == FieldDescriptor.TYPE_STRING and isinstance(value, bytes):
+        # No UTF-8, which Caffe doesn't mind: kept as the reader of prototxts keeps it.
+        return value.decode("utf-8", "surrogateescape")
     return value
 
 
@@ -144,6 +165,19 @@ class Entry:
         return replace(self, value=value)
 
 
+@dataclass(frozen=True)
+class UnknownField:
+    """A field that the schema does not have, as dicts, lists and scalars.
+
+    `meant` are the fields that were noted as lost because it may stand for them.
+    """
+
+    name: str
+    value: Any
+    span: SourceSpan
+    meant: frozenset[str]
+
+
 class Message:
     """A message of a known type with the fields that were set.
 
@@ -153,7 +187,8 @@ class Message:
     an empty message for a message field that was not set. Enum values are their names.
 
     `lost` names the fields of which a mistake in the text took something away: what
-    they would have said is not known.
+    they would have said is not known. `unknown` are fields of a layer that the schema
+    does not have: a layer of a type that nobody knows may need them.
     """
 
     __slots__ = (
@@ -164,6 +199,7 @@ class Message:
         "lost",
         "schema",
         "span",
+        "unknown",
     )
 
     def __init__(
@@ -180,6 +216,7 @@ class Message:
         self._entries: dict[str, list[Entry]] = {}
         self._read: set[str] = set()
         self.lost: set[str] = set()
+        self.unknown: list[UnknownField] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -17,20 +17,34 @@ from caffe2k.pipeline import Options
 from caffe2k.translation import Translation, translate
 from caffe2k.weights.port import to_caffe
 
+STUBS = ("custom_data", "custom_layers")
+"""What a user fills in, where there is something to."""
+
 Arrays = Mapping[str, np.ndarray]
+Tensors = Mapping[str, object]
+
+
+def as_array(value: object) -> np.ndarray:
+    """A tensor of Keras's backend in NumPy."""
+    import keras
+
+    return np.asarray(keras.ops.convert_to_numpy(value))
 
 
 @contextmanager
 def imported(folder: Path, name: str) -> Iterator[ModuleType]:
     """A module of an emitted project, as a script that lies beside it would import it.
 
-    Its runtime classes are registered with Keras for as long as the context lasts.
+    Its runtime classes, and no others, are registered with Keras for as long as the
+    context lasts.
     """
     import keras
 
     registered = keras.saving.get_custom_objects()
     before = dict(registered)
-    emitted = {"model", "train", "data", "caffe_runtime"}
+    for key in [k for k in before if k.startswith("caffe_runtime>")]:
+        del registered[key]
+    emitted = {"model", "train", "data", "caffe_runtime", *STUBS}
     kept = {k: m for k, m in sys.modules.items() if k.partition(".")[0] in emitted}
     for key in kept:
         del sys.modules[key]
@@ -101,6 +115,11 @@ class EmittedNet:
         layout = self.net.whole.form.boundary(array.ndim)
         return array.transpose(np.argsort(layout.perm))
 
+    @property
+    def supports_jit(self) -> bool:
+        """Whether fit() would compile the model with XLA."""
+        return all(layer.supports_jit for layer in self.model.layers)
+
     def loss_weight(self, output: str) -> float:
         if self.weights is None:
             return 1.0
@@ -118,6 +137,56 @@ class EmittedNet:
         if isinstance(result, dict):
             return result
         return {self.program.outputs[0].key: result}
+
+    def call(self, tensors: Mapping[str, object]) -> tuple[Tensors, Tensors]:
+        """The model's outputs by blob, and the losses of compile() by their tops."""
+        result = self.model(self.model_inputs(tensors), training=self.training)
+        outputs = self.outputs(result)
+        losses = {
+            term.top: self.losses[term.output](  # type: ignore[operator]
+                tensors[term.target_blob], outputs[term.output]
+            )
+            for term in self.program.losses
+        }
+        return outputs, losses
+
+    def objective(self, outputs: Tensors, losses: Tensors, douts: Arrays) -> object:
+        """What Caffe differentiates: the losses, and `douts` times the outputs."""
+        from keras import ops
+
+        terms = [*self.model.losses]
+        for term in self.program.losses:
+            terms.append(self.loss_weight(term.output) * losses[term.top])  # type: ignore[operator]
+        for name, dout in douts.items():
+            if name in outputs:
+                seed = dout.reshape(self._caffe_shape(outputs[name]))
+                seed = ops.convert_to_tensor(self.to_keras(seed))
+                terms.append(ops.sum(seed * outputs[name]))
+        return sum(terms, ops.convert_to_tensor(0.0))
+
+    def _caffe_shape(self, output: object) -> tuple[int, ...]:
+        shape = tuple(output.shape)  # type: ignore[attr-defined]
+        return self.to_caffe(np.empty(shape, np.int8)).shape
+
+    def tops(
+        self, tensors: Mapping[str, object], outputs: Tensors, losses: Tensors
+    ) -> dict[str, np.ndarray]:
+        """Every top as Caffe has it, from what `call` gave."""
+        found = {top: as_array(value) for top, value in losses.items()}
+        for metric, term in zip(self.metrics, self.program.metrics, strict=True):
+            metric.update_state(tensors[term.target_blob], outputs[term.output])  # type: ignore[attr-defined]
+            found[term.top] = as_array(metric.result())  # type: ignore[attr-defined]
+        for name, value in outputs.items():
+            array = self.to_caffe(as_array(value))
+            is_loss = self.is_loss_top(name)
+            found.setdefault(name, array.mean() if is_loss else array)
+        return found
+
+    def tensors(self, inputs: Arrays) -> dict[str, object]:
+        """Caffe's blobs as tensors of Keras's backend."""
+        from keras import ops
+
+        return {k: ops.convert_to_tensor(self.to_keras(v)) for k, v in inputs.items()}
 
     def blob(self, name: str, inputs: Arrays) -> np.ndarray:
         """Any blob of the net by its Caffe name, in Caffe's axis order."""
@@ -137,7 +206,7 @@ class EmittedNet:
             self.model_inputs({k: self.to_keras(v) for k, v in inputs.items()}),
             training=self.training,
         )
-        array = np.asarray(keras.ops.convert_to_numpy(value))
+        array = as_array(value)
         return array.transpose(np.argsort(whole.layouts[blob].perm))
 
     def _maker(self, tensor: Tensor) -> tuple[str, int]:

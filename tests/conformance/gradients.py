@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from tests.conformance.emitted import Arrays, EmittedNet
+from tests.conformance.emitted import Arrays, EmittedNet, Tensors
 
 
 @dataclass
@@ -20,60 +20,51 @@ class Passes:
     after: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
 
 
-def run(net: EmittedNet, inputs: Arrays, douts: Arrays) -> Passes:
-    """Feeds `inputs`; `douts` are the gradients that Caffe was fed at its outputs."""
-    passes = Passes()
-    tensors = {k: tf.constant(net.to_keras(v)) for k, v in inputs.items()}
-    with tf.GradientTape() as tape:
-        for tensor in tensors.values():
-            tape.watch(tensor)
-        result = net.model(net.model_inputs(tensors), training=net.training)
-        outputs = net.outputs(result)
-        objective = tf.add_n([tf.constant(0.0), *net.model.losses])
-        for term in net.program.losses:
-            value = net.losses[term.output](
-                tensors[term.target_blob], outputs[term.output]
-            )
-            passes.out[term.top] = np.asarray(value)
-            objective += net.loss_weight(term.output) * value
-        for name, dout in douts.items():
-            if name in outputs:
-                seed = tf.constant(
-                    net.to_keras(dout.reshape(_caffe_shape(net, outputs[name])))
-                )
-                objective += tf.reduce_sum(seed * outputs[name])
-    for metric, term in zip(net.metrics, net.program.metrics, strict=True):
-        metric.update_state(tensors[term.target_blob], outputs[term.output])
-        passes.out[term.top] = np.asarray(metric.result())
-    for name, value in outputs.items():
-        array = net.to_caffe(np.asarray(value))
-        passes.out.setdefault(name, array.mean() if net.is_loss_top(name) else array)
-    _backward(net, tape, objective, tensors, passes)
+def run(
+    net: EmittedNet, inputs: Arrays, douts: Arrays, *, compiled: bool = False
+) -> Passes:
+    """Feeds `inputs`; `douts` are the gradients that Caffe was fed at its outputs.
+
+    `compiled` runs it through XLA, which fit() does by itself, and without which
+    TensorFlow's CPU kernels know no channels_first convolution.
+    """
+    tensors = net.tensors(inputs)
+
+    def step(tensors: dict[str, tf.Tensor]) -> tuple[Tensors, Tensors, list]:
+        return _forward_backward(net, tensors, douts)
+
+    if compiled:
+        step = tf.function(step, jit_compile=True, autograph=False)
+    outputs, losses, (din, dweights) = step(tensors)
+    passes = Passes(out=net.tops(tensors, outputs, losses))
+    for name, grad in zip(tensors, din, strict=True):
+        passes.din[name] = net.to_caffe(np.asarray(grad))
+    _sort_by_blob(net, dweights, passes)
     return passes
 
 
-def _caffe_shape(net: EmittedNet, output: tf.Tensor) -> tuple[int, ...]:
-    return net.to_caffe(np.empty(output.shape, np.int8)).shape
-
-
-def _backward(
-    net: EmittedNet,
-    tape: tf.GradientTape,
-    objective: tf.Tensor,
-    tensors: dict[str, tf.Tensor],
-    passes: Passes,
-) -> None:
-    variables = net.model.trainable_variables
+def _forward_backward(
+    net: EmittedNet, tensors: dict[str, tf.Tensor], douts: Arrays
+) -> tuple[Tensors, Tensors, list]:
+    """Outputs, losses, and the objective's gradients by the inputs and the weights."""
+    with tf.GradientTape() as tape:
+        for tensor in tensors.values():
+            tape.watch(tensor)
+        outputs, losses = net.call(tensors)
+        objective = net.objective(outputs, losses, douts)
     grads = tape.gradient(
         objective,
-        [list(tensors.values()), [v.value for v in variables]],
+        [list(tensors.values()), [v.value for v in net.model.trainable_variables]],
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
-    for name, grad in zip(tensors, grads[0], strict=True):
-        passes.din[name] = net.to_caffe(np.asarray(tf.convert_to_tensor(grad)))
     # An embedding's gradient holds the rows that were read, as that of taken samples.
-    dense = [np.asarray(tf.convert_to_tensor(g)) for g in grads[1]]
-    by_path = {v.path: g for v, g in zip(variables, dense, strict=True)}
+    return outputs, losses, tf.nest.map_structure(tf.convert_to_tensor, grads)
+
+
+def _sort_by_blob(net: EmittedNet, dweights: list[tf.Tensor], passes: Passes) -> None:
+    """The gradients and the values of the weights, as those of Caffe's blobs."""
+    pairs = zip(net.model.trainable_variables, dweights, strict=True)
+    by_path = {variable.path: np.asarray(grad) for variable, grad in pairs}
     gradients, values = {}, {}
     for layer in net.net.plan.layers:
         weights = _in_order(net.model.get_layer(layer.keras_name))

@@ -8,35 +8,33 @@ from pathlib import Path
 from caffe2k.ops import find_op
 from caffe2k.pipeline import TranslatedNet
 from tests.conformance.emitted import EmittedNet, translated
-from tests.conformance.gradients import run
-from tests.conformance.suite import error, load
-
-LIMITS = {"out": 1e-5, "din": 1e-4, "dparam": 1e-4, "after": 1e-5}
+from tests.conformance.gradients import Passes, run
+from tests.conformance.suite import Case, Measured, error, load
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The error of one array: of a kind (out, din, dparam, after), by its name."""
+class Ran:
+    """A case that ran: its model, and how far what it gave is from Caffe's."""
 
-    kind: str
-    name: str
-    error: float
-
-    @property
-    def ok(self) -> bool:
-        return self.error <= LIMITS[self.kind]
-
-    def __str__(self) -> str:
-        return f"{self.kind}/{self.name} is {self.error:.2e} off"
+    case: Case
+    net: EmittedNet
+    measured: list[Measured]
 
 
-def measure(folder: Path, scratch: Path) -> list[Measured]:
+def run_case(folder: Path, scratch: Path, *, data_format: str = "channels_last") -> Ran:
     """Translates the case into `scratch`, runs it, and compares every recorded array."""
     case = load(folder)
-    translation = translated(case.net, case.weights, case.phase, scratch)
-    passes = run(
-        EmittedNet(translation, scratch, case.phase), case.of("in"), case.of("dout")
+    translation = translated(
+        case.net, case.weights, case.phase, scratch, data_format=data_format
     )
+    net = EmittedNet(translation, scratch, case.phase)
+    compiled = data_format == "channels_first" and net.supports_jit
+    passes = run(net, case.of("in"), case.of("dout"), compiled=compiled)
+    return Ran(case, net, compared(case, translation.net, passes))
+
+
+def compared(case: Case, net: TranslatedNet, passes: Passes) -> list[Measured]:
+    """The error of every array that Caffe recorded."""
     found = [
         Measured("out", name, error(passes.out[name], expected))
         for name, expected in case.of("out").items()
@@ -46,7 +44,7 @@ def measure(folder: Path, scratch: Path) -> list[Measured]:
         for name, expected in case.of("din").items()
     ]
     for kind, arrays in (("dparam", passes.dparam), ("after", passes.after)):
-        if kind == "dparam" and not _runs_backward(translation.net):
+        if kind == "dparam" and not _runs_backward(net):
             continue
         for key, expected in case.of(kind).items():
             layer, _, index = key.rpartition("/")

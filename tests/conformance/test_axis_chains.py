@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conformance.against_rules import FORMATS, emitted, normal
+from tests.conformance.against_rules import FORMATS, blobs, check, emitted, normal
 from tests.conformance.gradients import run
 from tests.conformance.suite import error
 from tests.runtime.reduction_rules import argmax
@@ -75,6 +75,9 @@ def power(x: np.ndarray, a: str, b: str, draw: random.Random) -> Made:
 
 def softmax(x: np.ndarray, a: str, b: str, draw: random.Random) -> Made:
     axis = draw.randrange(1, x.ndim)
+    if x.shape[axis] == 1:
+        # Keras warns of it.
+        return power(x, a, b, draw)
     e = np.exp(x - x.max(axis, keepdims=True))
     text = one("Softmax", a, b, f"softmax_param {{ axis: {axis} }}")
     return text, e / e.sum(axis, keepdims=True)
@@ -109,6 +112,52 @@ def reshape(x: np.ndarray, a: str, b: str, draw: random.Random) -> Made:
     return one("Reshape", a, b, param), x.reshape(shape)
 
 
+def fold(x: np.ndarray, a: str, b: str, draw: random.Random) -> Made:
+    """The second axis becomes a part of the batch."""
+    shape = (-1, *x.shape[2:])
+    dims = " ".join(f"dim: {d}" for d in shape)
+    param = f"reshape_param {{ shape {{ {dims} }} }}"
+    return one("Reshape", a, b, param), x.reshape(shape)
+
+
+def split(x: np.ndarray, a: str, b: str, draw: random.Random) -> Made:
+    """One axis becomes two; the batch leaves its larger part behind."""
+    axis = draw.randrange(x.ndim)
+    factors = [d for d in range(1, x.shape[axis] + 1) if x.shape[axis] % d == 0]
+    inner = 1 if axis == 0 else draw.choice(factors)
+    shape = (*x.shape[:axis], -1, inner, *x.shape[axis + 1 :])
+    param = (
+        f"reshape_param {{ axis: {axis} num_axes: 1 shape {{ dim: -1 dim: {inner} }} }}"
+    )
+    return one("Reshape", a, b, param), x.reshape(shape)
+
+
+def crop(x: np.ndarray, a: str, b: str, draw: random.Random) -> Made:
+    axis = draw.randrange(1, x.ndim)
+    if x.shape[axis] < 2:
+        return power(x, a, b, draw)
+    text, smaller = cut(x, a, f"{b}_smaller", draw)
+    if smaller.shape == x.shape:
+        return text + one("Power", f"{b}_smaller", b), smaller
+    offsets = [big - small for big, small in zip(x.shape, smaller.shape, strict=True)]
+    given = " ".join(f"offset: {o}" for o in offsets[1:])
+    box = tuple(slice(o, None) for o in offsets)
+    param = f"crop_param {{ axis: 1 {given} }}"
+    return text + one("Crop", f"{a} {b}_smaller", b, param), x[box]
+
+
+def inner(x: np.ndarray, a: str, b: str, draw: random.Random) -> Made:
+    """All weights are 1."""
+    axis = draw.randrange(1, x.ndim)
+    sums = x.reshape(*x.shape[:axis], -1).sum(-1, keepdims=True)
+    param = f"inner_product_param {{ num_output: 3 axis: {axis} }}"
+    y = np.repeat(sums, 3, -1) / 60 + 1 / 60
+    scaled = one("InnerProduct", a, f"{b}_sums", param)
+    return scaled + one(
+        "Power", f"{b}_sums", b, "power_param { scale: 0.01666666666 }"
+    ), y
+
+
 def norm(x: np.ndarray, a: str, b: str, draw: random.Random) -> Made:
     if not 2 <= x.ndim <= 4:
         return power(x, a, b, draw)
@@ -129,12 +178,16 @@ LAYERS: list[Callable[[np.ndarray, str, str, random.Random], Made]] = [
     best,
     flatten,
     reshape,
+    fold,
+    split,
+    crop,
+    inner,
     norm,
 ]
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(60))
 def test_chain(seed: int, form: str, tmp_path: Path) -> None:
     draw = random.Random(seed)
     x = value = normal(2, 3, 4, 5)
@@ -153,3 +206,44 @@ def test_chain(seed: int, form: str, tmp_path: Path) -> None:
     found = run(net, {"x": x}, {}).out["out"]
     assert found.shape == value.shape, text
     assert error(found, value**2) <= 1e-5, text
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("transpose", ["false", "true"])
+def test_an_image_made_by_a_matrix(transpose: str, form: str, tmp_path: Path) -> None:
+    """The matrix makes the values in the order in which the image lies in Keras."""
+    z, dout = normal(2, 7), normal(2, 6, 4, 5)
+    settings = f"inner_product_param {{ num_output: 60 transpose: {transpose} }}"
+    text = (
+        layer("fc", "InnerProduct", "z", "fc", settings)
+        + layer("relu", "ReLU", "fc", "fc")
+        + layer(
+            "image",
+            "Reshape",
+            "fc",
+            "image",
+            "reshape_param { shape { dim: 0 dim: 3 dim: 4 dim: 5 } }",
+        )
+        + layer(
+            "op",
+            "Convolution",
+            "image",
+            "out",
+            "convolution_param { num_output: 6 kernel_size: 1 }",
+        )
+    )
+    net = emitted(text, {"z": z}, tmp_path, form)
+    weights, bias = blobs(net, "fc")
+    matrix = weights if transpose == "true" else weights.T
+    kernel, shift = blobs(net, "op")
+    flat = z @ matrix + bias
+    image = np.maximum(flat, 0).reshape(2, 3, 4, 5)
+    top = np.einsum("nchw,oc->nohw", image, kernel[..., 0, 0]) + shift[:, None, None]
+    dflat = np.einsum("nohw,oc->nchw", dout, kernel[..., 0, 0]).reshape(2, 60)
+    dflat = np.where(flat > 0, dflat, 0)
+    dmatrix = z.T @ dflat
+    passes = run(net, {"z": z}, {"out": dout}, compiled=form == "channels_first")
+    check(passes, top, {"z": dflat @ matrix.T})
+    expected = dmatrix if transpose == "true" else dmatrix.T
+    assert error(passes.dparam["fc", 0], expected) <= 1e-4
+    assert error(passes.dparam["fc", 1], dflat.sum(0)) <= 1e-4

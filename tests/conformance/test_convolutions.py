@@ -188,3 +188,93 @@ def test_depthwise(
     if "bias_term" in param:
         del gradients["1"]
     check(run(net, {"x": x}, {"out": dout.drawn}), top, gradients)
+
+
+AXES = [
+    # type, param, shape, axis, (stride, pad, dilation, group)
+    (
+        "Convolution",
+        "kernel_size: 3 pad: 1 axis: 2",
+        (2, 3, 4, 5, 4),
+        2,
+        ((1,) * 2, (1,) * 2, (1,) * 2, 1),
+    ),
+    (
+        "Convolution",
+        "kernel_size: 3 stride: 2 group: 2 axis: -2",
+        (2, 3, 4, 7),
+        2,
+        ((2,), (0,), (1,), 2),
+    ),
+    (
+        "Convolution",
+        "kernel_size: 2 axis: -3",
+        (2, 3, 5, 4),
+        1,
+        ((1,) * 2, (0,) * 2, (1,) * 2, 1),
+    ),
+    (
+        "Deconvolution",
+        "kernel_size: 4 stride: 2 pad: 1 axis: 2",
+        (2, 2, 3, 3, 2),
+        2,
+        ((2,) * 2, (1,) * 2, (1,) * 2, 1),
+    ),
+]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(("kind", "param", "shape", "axis", "geometry"), AXES)
+def test_axis(
+    kind: str,
+    param: str,
+    shape: tuple[int, ...],
+    axis: int,
+    geometry: tuple,
+    form: str,
+    tmp_path: Path,
+) -> None:
+    """The axes before the channels are samples (BaseConvolutionLayer::Reshape)."""
+    x, dout = normal(*shape), Dout()
+    settings = f"convolution_param {{ num_output: 4 {param} }}"
+    net = emitted(layer("op", kind, "x", "out", settings), {"x": x}, tmp_path, form)
+    rule: Rule = (
+        convolution_rules.deconvolution
+        if kind == "Deconvolution"
+        else convolution_rules.convolution
+    )
+    images = x.reshape(-1, *shape[axis:])
+    top, dx, dw, db = rule(images, *blobs(net), *geometry, dout)
+    sizes = (*shape[:axis], *top.shape[1:])
+    passes = run(
+        net,
+        {"x": x},
+        {"out": dout.drawn.reshape(sizes)},
+        compiled=form == "channels_first",
+    )
+    gradients = {"x": dx.reshape(shape), "0": dw, "1": db}
+    check(passes, top.reshape(sizes), gradients)
+
+
+@pytest.mark.parametrize("kind", ["Convolution", "Deconvolution"])
+@pytest.mark.parametrize("activation", ["", "ReLU"])
+def test_as_many_channels_as_columns(
+    kind: str, activation: str, tmp_path: Path
+) -> None:
+    """Keras would add the bias along the columns, with channels first."""
+    x, dout = normal(2, 3, 6, 6), Dout()
+    outputs = 4 if kind == "Convolution" else 8
+    settings = f"convolution_param {{ num_output: {outputs} kernel_size: 3 }}"
+    text = layer("op", kind, "x", "out", settings)
+    if activation:
+        text += layer("r", activation, "out", "out")
+    net = emitted(text, {"x": x}, tmp_path, "channels_first")
+    rule: Rule = getattr(convolution_rules, kind.lower())
+    top, dx, dw, db = rule(x, *blobs(net), (1, 1), (0, 0), (1, 1), 1, dout)
+    assert top.shape[1] == top.shape[3]
+    if activation:
+        found = run(net, {"x": x}, {}, compiled=True).out["out"]
+        assert error(found, np.maximum(top, 0)) <= 1e-5
+        return
+    passes = run(net, {"x": x}, {"out": dout.drawn}, compiled=True)
+    check(passes, top, {"x": dx, "0": dw, "1": db})

@@ -119,6 +119,6 @@ def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
         'top: "a" }'
     )
     translation = translate(tmp_path / "a.prototxt", weights=tmp_path / "a.caffemodel")
-    assert translation.coverage is not None
-    assert [c.keras_name for c in translation.coverage.ported] == ["layer____"]
+    (coverage,) = translation.ported.values()
+    assert [c.keras_name for c in coverage.ported] == ["layer____"]
     translation.write(tmp_path / "keras")

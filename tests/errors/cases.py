@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 
 from caffe2k.cli import main
 from tests.errors.binaries import BINARIES
+from tests.plugins import forgotten
 
 TEN_MISTAKES = "ten_mistakes"
 """The one case that is not called after a code."""
@@ -48,7 +49,7 @@ def run(name: str) -> tuple[Result, list[str]]:
             BINARIES[name](folder)
         command = (HERE / name / "command").read_text(encoding="utf-8")
         before = set(folder.rglob("*"))
-        with _inside(folder), _without(HERE / name / "without"):
+        with _inside(folder), _without(HERE / name / "without"), forgotten():
             environment = _environment(HERE / name / "environment")
             result = CliRunner(env=environment).invoke(main, shlex.split(command))
         return result, sorted(p.name for p in set(folder.rglob("*")) - before)

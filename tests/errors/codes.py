@@ -17,6 +17,8 @@ PUT_TOGETHER = {
         "unknown-solver-type",
         "unknown-lr-policy",
         "unknown-regularization-type",
+        "unknown-eval-type",
+        "unknown-ap-version",
     },
 }
 """Codes that are not written out in one piece, by the expression that makes them."""
@@ -30,9 +32,16 @@ def all_codes() -> dict[str, str]:
     Raises ValueError for an expression that can't be told.
     """
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in _sources()}
-    takers = dict(taker for tree in trees.values() for taker in _takers(tree))
+    own = {path: dict(_takers(tree)) for path, tree in trees.items()}
+    public = {
+        name: position
+        for taken in own.values()
+        for name, position in taken.items()
+        if not name.startswith("_")
+    }
     found: dict[str, str] = {}
     for path, tree in trees.items():
+        takers = public | own[path]
         for call in ast.walk(tree):
             if isinstance(call, ast.Call) and _name(call.func) in takers:
                 place = f"{path.relative_to(PACKAGE.parent)}:{call.lineno}"

@@ -12,9 +12,11 @@ TREES = Path(__file__).resolve().parent / "trees"
 PROJECTS = {
     "digits_lenet": "samples/digits_lenet/solver.prototxt",
     "vgg_like": "samples/vgg_like/solver.prototxt",
+    "vgg_like_deploy": "samples/vgg_like/deploy.prototxt",
     "resnet_small": "samples/resnet_small/solver.prototxt",
     "aux_loss": "tests/conformance/solvers/sgd_aux_loss/solver.prototxt",
     "inception_block": "tests/conformance/layers/inception_block/net.prototxt",
+    "python_layers": "tests/golden/python_layers.prototxt",
 }
 
 

@@ -130,6 +130,8 @@ def _vjp_torch(function, inputs, cotangents=None, variables=()):
 
     inputs = [torch.tensor(x, requires_grad=x.dtype.kind == "f") for x in inputs]
     watched = [*inputs, *(v.value for v in variables)]
+    for x in watched:
+        x.grad = None
     outputs = function(*inputs)
     flat = outputs if isinstance(outputs, list) else [outputs]
     if cotangents is None:

@@ -19,12 +19,14 @@ LEVELS = (
     {"diagnostics", "resources"},
     {"schema"},
     {"ir"},
-    {"prototxt", "sources", "weights"},
-    {"codegen"},
+    {"prototxt", "shell", "sources", "weights"},
+    {"codegen", "datasets"},
     {"ops"},
     {"passes"},
-    {"pipeline", "project"},
-    {"translation"},
+    {"pipeline", "plugin", "project"},
+    {"prediction", "resuming", "tested"},
+    {"runs"},
+    {"layer_sizes", "porting", "translation"},
     {"verification"},
     {"cli"},
 )
@@ -33,14 +35,18 @@ LEVELS = (
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
 USERS = {
+    "PIL": {"datasets/images.py"},
     "click": {"cli/"},
-    "cv2": {"verification/opencv_blobs.py"},
-    "google": {"schema/", "sources/database.py"},
+    "cv2": {"datasets/images.py", "verification/opencv_blobs.py"},
+    "google": {"datasets/", "schema/", "sources/database.py"},
+    "google_crc32c": {"datasets/tfrecords.py"},
     "grpc_tools": {"schema/generate.py"},
-    "h5py": {"weights/"},
+    "h5py": {"datasets/hdf5.py", "weights/"},
     "jinja2": {"codegen/templates.py"},
     "lark": {"prototxt/"},
-    "numpy": {"verification/", "weights/"},
+    "lmdb": {"datasets/databases.py"},
+    "numpy": {"datasets/", "verification/", "weights/"},
+    "plyvel": {"datasets/databases.py"},
     "rich": {"cli/"},
     "ruff": {"codegen/formatting.py"},
 }
@@ -50,7 +56,16 @@ READERS = {"PIL", "cv2", "h5py", "lmdb", "numpy", "plyvel"}
 """What sources/ imports by name, where data is to be read."""
 
 RUNTIME = {"h5py", "keras", "numpy"}
-RUNTIME_IN_FUNCTIONS = {"PIL", "cv2", "lmdb", "plyvel"}
+RUNTIME_IN_FUNCTIONS = {
+    "PIL",
+    "cv2",
+    "google_crc32c",
+    "jax",
+    "lmdb",
+    "plyvel",
+    "tensorflow",
+    "torch",
+}
 
 MOST_LINES = 400
 

@@ -6,24 +6,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from caffe2k.codegen.data_script import (
-    DatabaseLayer,
-    DataFunction,
-    DataScript,
-    DummyLayer,
-    HDF5Layer,
-    ImageListLayer,
-    Named,
-    Transform,
-    render,
-)
+from caffe2k.codegen.data_layers import DataFunction, Named, ReaderLayer, Transform
+from caffe2k.codegen.data_script import DataScript, render
 
+PHASES = ("TRAIN", "TEST")
 PROJECT = Path(__file__).resolve().parents[2]
 HOSTILE = [
     '"); import os #',
@@ -37,35 +30,32 @@ HOSTILE = [
     "x" * 10_000,
 ]
 
+TRANSFORM = Transform({"scale": 0.00390625})
+DIGITS = ReaderLayer(
+    "databases",
+    "DataReader",
+    ("data", "label"),
+    Named("digits_train_lmdb", "train_val.prototxt:8"),
+    50,
+    {"backend": "LMDB"},
+    TRANSFORM,
+)
 LENET = DataScript(
-    functions=(
-        DataFunction(
-            "train_data",
-            "TRAIN",
-            (
-                DatabaseLayer(
-                    Named("digits_train_lmdb", "train_val.prototxt:8"),
-                    50,
-                    ("data", "label"),
-                    "LMDB",
-                    Transform(scale=0.00390625),
-                ),
-            ),
-            "data",
-            "label",
-        ),
-    ),
+    functions=(DataFunction("train_data", "TRAIN", (DIGITS,), "data", "label"),),
     data_root="../digits_lenet",
 )
 
 LENET_TEXT = '''\
-"""The net's data layers: endless batches of (x, y), in the order that Caffe reads them."""
+"""The net's data layers: endless batches of (x, y), in the order that Caffe reads them.
+
+The options of each function are those of Batches, such as shuffle and skip_bad.
+"""
 
 import os
 from pathlib import Path
 
 from caffe_runtime.databases import DataReader
-from caffe_runtime.readers import batches, locate
+from caffe_runtime.readers import Batches, locate
 from caffe_runtime.transform import Transformer
 
 HERE = Path(__file__).parent
@@ -75,18 +65,18 @@ DATA_ROOT = Path(os.environ.get("CAFFE_DATA_ROOT", HERE / "../digits_lenet"))
 TRAIN_BATCH_SIZE = 50
 
 
-def train_data():
-    """Endless batches of the TRAIN phase."""
+def train_data(batch_size=TRAIN_BATCH_SIZE, **options):
+    """Endless batches of the TRAIN phase, a share of them in each process."""
     readers = [
         DataReader(
             locate(DATA_ROOT, "digits_train_lmdb", "train_val.prototxt:8"),
-            batch_size=TRAIN_BATCH_SIZE,
+            batch_size=batch_size,
             tops=["data", "label"],
             backend="LMDB",
             transform=Transformer("TRAIN", scale=0.00390625),
         )
     ]
-    return batches(readers, inputs="data", outputs="label")
+    return Batches(readers, inputs="data", outputs="label", **options)
 '''
 
 
@@ -102,30 +92,64 @@ def formatted(script):
         return data.read_text(encoding="utf-8")
 
 
+def hdf5(source, batch_size, *tops, **settings):
+    return ReaderLayer(
+        "hdf5_data",
+        "HDF5Reader",
+        tops,
+        source,
+        batch_size,
+        settings,
+        is_rooted=True,
+        draws="shuffle" in settings,
+    )
+
+
 def everything(text="x"):
-    """A script with every kind of layer and setting, all strings of which are `text`."""
+    """A script with every kind of argument, all strings of which are `text`."""
     named = Named(text, text)
-    transform = Transform(0.5, Named(text, text), (), 3, True, True)
-    values = Transform(mean_values=(1.0, 2.5), force_gray=True)
+    transform = Transform({"crop_size": 3, "mirror": True}, named, True, True)
+    windows = Transform(
+        {"crop_mode": text}, None, True, True, "window_data", "Warp", False
+    )
     return DataScript(
         functions=(
             DataFunction(
                 "train_data",
                 "TRAIN",
                 (
-                    DatabaseLayer(named, 5, (text, text), "LEVELDB", transform),
-                    ImageListLayer(
-                        named, 4, (text,), values, text, 8, 9, False, True, 10
+                    ReaderLayer(
+                        "databases",
+                        "DataReader",
+                        (text, text),
+                        named,
+                        5,
+                        {"backend": text},
+                        transform,
+                        prefetch=9,
                     ),
-                    HDF5Layer(named, 6, (text,), True),
-                    DummyLayer((text,), ((1, 2),), ({"type": text, "std": 0.5},)),
+                    hdf5(named, 6, text, shuffle=True),
+                    ReaderLayer(
+                        "window_data",
+                        "WindowReader",
+                        (text,),
+                        named,
+                        6,
+                        transform=windows,
+                        draws=True,
+                    ),
+                    ReaderLayer("memory_data", "InputReader", (text,), takes="blobs"),
+                    ReaderLayer(
+                        "dummy_data",
+                        "DummyReader",
+                        (text,),
+                        settings={"fillers": ({"type": text, "std": 0.5},)},
+                    ),
                 ),
                 {text: text},
                 {text: text},
             ),
-            DataFunction(
-                "test_data", "TEST", (HDF5Layer(named, 6, (text,)),), text, None
-            ),
+            DataFunction("test_data", "TEST", (hdf5(named, 6, text),), text, None),
         ),
         data_root=text,
         seed=1701,
@@ -140,28 +164,27 @@ def test_a_plain_project():
 def test_all_settings_are_written():
     text = formatted(everything())
     for words in (
-        "rng = random_generator(RANDOM_SEED)",
+        "def train_data(blobs=None, seed=RANDOM_SEED, **options):",
+        "def test_data(batch_size=TEST_BATCH_SIZE, **options):",
         "RANDOM_SEED = 1701",
         "TEST_BATCH_SIZE = 6",
+        "batch_size=5",
         'mean=load_mean(HERE / "x", "x")',
+        'transform=Warp(crop_mode="x")',
         "crop_size=3",
         "mirror=True",
-        "force_color=True",
-        "force_gray=True",
-        "mean_values=(1.0, 2.5)",
         "shuffle=True",
-        "new_height=8",
-        "new_width=9",
-        "is_color=False",
-        "rand_skip=10",
-        'root_folder="x"',
+        'InputReader(blobs, tops=["x"])',
         'fillers=({"type": "x", "std": 0.5},)',
         'data_format="channels_first"',
+        "prefetch=9",
+        "seed=seed",
+        "world=1",
     ):
         assert words in text
     # The layers of TRAIN differ in batch size, so that there is no one constant.
     assert "TRAIN_BATCH_SIZE" not in text
-    assert text.count("rng = random") == 1
+    assert text.count("seed=seed") == 1
 
 
 def test_without_a_known_folder_the_working_directory_counts():
@@ -171,16 +194,25 @@ def test_without_a_known_folder_the_working_directory_counts():
 
 
 def test_without_files_there_is_no_root():
-    layer = DummyLayer(("data",), ((1, 2),))
-    text = formatted(DataScript((DataFunction("test_data", "TEST", (layer,), "data"),)))
+    layer = ReaderLayer("dummy_data", "DummyReader", ("data",))
+    text = formatted(
+        DataScript((DataFunction("test_data", "TEST", (layer,), "data"),), seed=3)
+    )
     assert "DATA_ROOT" not in text
-    assert "random" not in text
+    assert "RANDOM_SEED" not in text
+
+
+def test_a_crop_is_drawn_in_train_alone():
+    layers = (replace(DIGITS, transform=Transform({"crop_size": 3}, crops=True)),)
+    train, test = (DataFunction("f", phase, layers, "data") for phase in PHASES)
+    assert train.draws
+    assert not test.draws
 
 
 def test_without_a_seed_every_run_differs():
-    layer = HDF5Layer(Named("a", "b"), 2, ("data",), shuffle=True)
+    layer = hdf5(Named("a", "b"), 2, "data", shuffle=True)
     script = DataScript((DataFunction("train_data", "TRAIN", (layer,), "data"),))
-    assert "rng = random_generator()\n" in formatted(script)
+    assert "seed" not in formatted(script)
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
@@ -208,7 +240,7 @@ def project(tmp_path, monkeypatch):
         file["data"] = np.arange(24.0).reshape(2, 3, 2, 2)
         file["label"] = [0, 1]
     (tmp_path / "net" / "list.txt").write_text("a.h5\n")
-    layer = HDF5Layer(Named("list.txt", "net.prototxt:5"), 2, ("data", "label"))
+    layer = hdf5(Named("list.txt", "net.prototxt:5"), 2, "data", "label")
     functions = (
         DataFunction("train_data", "TRAIN", (layer,), {"data": "data"}, "label"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from caffe2k.codegen.data_layers import ReaderLayer
 from caffe2k.codegen.data_wiring import data_functions
 from caffe2k.codegen.program import (
     Call,
@@ -14,9 +15,19 @@ from caffe2k.codegen.program import (
     runtime,
 )
 
+DIGITS = ReaderLayer("databases", "DataReader", ("data", "label"))
+
+
+def fed(top: str) -> ReaderLayer:
+    """An Input layer."""
+    settings = {"shapes": [(2, 3)]}
+    return ReaderLayer(
+        "memory_data", "InputReader", (top,), settings=settings, takes="blobs"
+    )
+
 
 def targets(program: Program) -> object:
-    (function,) = data_functions(program, {"TRAIN": (object(),)})  # type: ignore[dict-item]
+    (function,) = data_functions(program, {"TRAIN": (DIGITS,)})
     return function.outputs
 
 
@@ -50,3 +61,17 @@ def test_every_output_has_a_label() -> None:
     call = Call(runtime("metrics", "Accuracy"))
     net.metrics = [MetricTerm("acc", "acc", "ip2", "label2", call)]
     assert targets(net) == {"ip": "label", "prob": "label", "ip2": "label2"}
+
+
+def test_input_layers_are_filled_together() -> None:
+    net = program("ip")
+    net.losses = [loss("ip", "label")]
+    (function,) = data_functions(net, {"TRAIN": (fed("data"), DIGITS, fed("label"))})
+    first, second = function.readers
+    assert first is DIGITS
+    assert second.tops == ("data", "label")
+    assert second.settings == {"shapes": [(2, 3), (2, 3)]}
+
+
+def test_a_deploy_net_has_no_data() -> None:
+    assert not data_functions(program("prob"), {"TEST": (fed("data"),)})

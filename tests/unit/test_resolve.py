@@ -87,6 +87,6 @@ def test_all_unsupported_layers_are_one_diagnostic() -> None:
     assert found(diagnostics) == [
         (
             "unsupported-layer",
-            "the net has 2 layers of a type that is not supported: `a` (Foo), `b` (Bar)",
+            "the net has 2 layers of a type that is not supported: Foo (`a`), Bar (`b`)",
         )
     ]

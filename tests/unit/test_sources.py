@@ -246,3 +246,12 @@ def test_nothing_heavy_is_imported():
     )
     heavy = {"numpy", "cv2", "h5py", "lmdb", "plyvel", "keras", "tensorflow"}
     assert not heavy & set(done.stdout.split())
+
+
+def test_windows_have_the_size_of_the_crop(tmp_path, probe):
+    param = message("WindowDataParameter", source="windows.txt", batch_size=7)
+    windows = layer("WindowData", "window_data_param", param, crop_size=9)
+    missing = "`windows.txt` is not there: no shape can be read from it"
+    assert probe(windows) == ("warning", "data-missing", "source", missing)
+    (tmp_path / "windows.txt").touch()
+    assert probe(windows) == ((7, 3, 9, 9), (7,))

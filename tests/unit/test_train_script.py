@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 from ruff.__main__ import find_ruff_bin
 
-from caffe2k.codegen.data_script import DataFunction, DataScript
+from caffe2k.codegen.data_layers import DataFunction
+from caffe2k.codegen.data_script import DataScript
 from caffe2k.codegen.formatting import format_python
 from caffe2k.codegen.literals import literal
+from caffe2k.codegen.logged_nets import LoggedNets, TestNet
+from caffe2k.codegen.multipliers import compact_multipliers
 from caffe2k.codegen.program import Call as CodeCall
 from caffe2k.codegen.program import LossTerm, MetricTerm, Program, runtime
 from caffe2k.codegen.solver_checks import check_solver
-from caffe2k.codegen.train_script import compact_multipliers, train_script
+from caffe2k.codegen.train_script import train_script
 from caffe2k.diagnostics import Diagnostics, SourceFile
 from caffe2k.prototxt import read_solver, upgrade
 from caffe2k.schema.message import Entry, Message
 
+RUNTIME = Path(__file__).resolve().parents[2] / "caffe2k" / "runtime"
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 BOTH = ("train_data", "test_data")
 LENET = """\
@@ -95,7 +99,9 @@ def constants(script):
     return {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse(script).body
-        if isinstance(node, ast.Assign) and node.targets[0].id != "MULTIPLIERS"
+        if isinstance(node, ast.Assign)
+        and node.targets[0].id != "MULTIPLIERS"
+        and not node.targets[0].id.endswith("_OUTPUTS")
     }
 
 
@@ -104,8 +110,8 @@ def assert_clean(tmp_path_factory):
     """Runs ruff on a script in the company that it is emitted in."""
     folder = tmp_path_factory.mktemp("out")
     (folder / "caffe_runtime").mkdir()
-    for name in ("callbacks", "finetune", "multipliers", "optimizers", "schedules"):
-        (folder / "caffe_runtime" / f"{name}.py").touch()
+    for path in RUNTIME.glob("*.py"):
+        (folder / "caffe_runtime" / path.name).touch()
     for name in ("data", "model"):
         (folder / f"{name}.py").touch()
 
@@ -123,7 +129,7 @@ def test_lenet(assert_clean):
     script, problems = emit(LENET)
     assert problems == []
     assert_clean(script)
-    assert len(script.splitlines()) < 200
+    assert len(script.splitlines()) < 205
     head, _, rest = script.partition("\n# solver_mode")
     assert "from caffe_runtime.schedules import InverseDecay\n" in head
     settings, _, code = rest.partition("\n\n\ndef build_optimizer(model):\n")
@@ -148,7 +154,11 @@ def test_lenet(assert_clean):
         "MULTIPLIERS = {\n"
         '    "bias": Multiplier(lr=2, decay=0),\n'
         '    "ip2_parity": {"kernel": Multiplier(lr=10), "bias": Multiplier(lr=20, decay=0)},\n'
-        "}"
+        "}\n"
+        "\n"
+        "# what the log prints: Caffe's blob, Keras's name for it, its weight in the loss\n"
+        "TRAIN_OUTPUTS = []\n"
+        "TEST_OUTPUTS = []"
     )
     assert code.startswith(
         '    """Returns the solver\'s update rule with its learning rate policy."""\n'
@@ -240,6 +250,28 @@ def test_update_rules(assert_clean, fields, optimizer):
             "Sigmoid(BASE_LR, gamma=GAMMA, stepsize=STEPSIZE)",
             {"GAMMA": 0.1, "STEPSIZE": 5},
         ),
+        (
+            'lr_policy: "multifixed" stagelr: 1 stageiter: 5 warmup_iter: 2',
+            (
+                "WarmUp(MultiFixed(BASE_LR, stagelr=STAGELR, stageiter=STAGEITER), "
+                "warmup_iter=WARMUP_ITER)"
+            ),
+            {"STAGELR": [1.0], "STAGEITER": [5], "WARMUP_ITER": 2},
+        ),
+        (
+            'lr_policy: "poly" power: 1 min_lr: 0.5 rampup_interval: 3 rampup_lr: 0.25',
+            (
+                "AtLeast(RampUp(Polynomial(BASE_LR, power=POWER, max_iter=MAX_ITER, "
+                "min_lr=MIN_LR), rampup_interval=RAMPUP_INTERVAL, "
+                "rampup_lr=RAMPUP_LR), min_lr=MIN_LR)"
+            ),
+            {"MIN_LR": 0.5, "RAMPUP_LR": 0.25},
+        ),
+        (
+            'lr_policy: "plateau" gamma: 0.5 plateau_winsize: 3 average_loss: 2',
+            "Plateau(BASE_LR, GAMMA, PLATEAU_WINSIZE, average_loss=AVERAGE_LOSS)",
+            {"PLATEAU_WINSIZE": [3]},
+        ),
     ],
 )
 def test_policies(assert_clean, fields, schedule, values):
@@ -257,9 +289,9 @@ def test_what_is_not_asked_for_is_not_there(assert_clean):
     assert problems == []
     assert_clean(script)
     assert constants(script) == {"BASE_LR": 1.0, "MAX_ITER": 7}
-    assert "from caffe_runtime.callbacks import StopAt\n" in script
+    assert "from caffe_runtime.callbacks import Solve\n" in script
     assert "from data import train_data\n" in script
-    assert "--evaluate" not in script
+    assert call(script, "add_run_flags") == "add_run_flags(parser, 'MAX_ITER')"
     assert "epochs=math.ceil(max_iter / MAX_ITER)" in script
     assert "steps_per_epoch=MAX_ITER," in script
 
@@ -275,19 +307,23 @@ def test_every_setting(assert_clean):
     assert problems == []
     assert_clean(script)
     assert call(script, "Evaluation") == (
-        "Evaluation(test_data(), TEST_ITER, every=TEST_INTERVAL, "
-        "at_start=TEST_INITIALIZATION)"
+        "Evaluation(tests, every=TEST_INTERVAL, at_start=TEST_INITIALIZATION, log=log)"
     )
-    assert call(script, "Display") == "Display(DISPLAY, AVERAGE_LOSS)"
+    assert call(script, "TestNet").endswith("), TEST_ITER, TEST_OUTPUTS)")
+    assert call(script, "Display") == (
+        "Display(DISPLAY, TRAIN_OUTPUTS, average_loss=AVERAGE_LOSS, log=log)"
+    )
+    assert call(script, "DebugInfo") == "DebugInfo(DISPLAY, data, log=log)"
     assert call(script, "Snapshot") == (
-        "Snapshot(SNAPSHOT_PREFIX, every=SNAPSHOT, after_train=SNAPSHOT_AFTER_TRAIN)"
+        "Snapshot(SNAPSHOT_PREFIX, streams, seed, every=SNAPSHOT, "
+        "after_train=SNAPSHOT_AFTER_TRAIN, log=log)"
     )
     assert "loss_weights=LOSS_WEIGHTS" in call(script, "model.compile")
     assert "steps_per_epoch=TEST_INTERVAL * ITER_SIZE" in call(script, "model.fit")
     assert "CUDA_VISIBLE_DEVICES=1 python train.py" in script
     assert constants(script)["SNAPSHOT_PREFIX"] == "s/solver"
     assert constants(script)["RANDOM_SEED"] == 1
-    assert "default=RANDOM_SEED" in script
+    assert "seed=RANDOM_SEED" in call(script, "add_run_flags")
 
 
 @pytest.mark.parametrize(
@@ -356,7 +392,7 @@ def test_all_mistakes_at_once():
         "average_loss: 0\n"
         "iter_size: 0\n"
         "test_iter: 1\n"
-        "min_lr: 0.1\n"
+        "larc: true\n"
         "max_iter: -5\n"
     )
     text = "\n".join(problems)
@@ -367,7 +403,7 @@ def test_all_mistakes_at_once():
         "error[invalid-setting]: `average_loss` must be at least 1, but is 0",
         "error[invalid-setting]: `iter_size` must be at least 1, but is 0",
         "error[invalid-setting]: `test_interval` must be greater than 0, but is 0 (not set)",
-        "error[unsupported-option]: `min_lr` of the solver is not supported",
+        "error[unsupported-option]: `larc` of the solver is not supported",
         "error[invalid-setting]: `max_iter` must be greater than 0, but is -5",
     ]
     assert problems[0] == (
@@ -432,38 +468,9 @@ def test_max_iter(fields, refused):
     ("fields", "first_line", "help_line"),
     [
         (
-            "test_iter: 1 test_iter: 2 test_interval: 5",
-            "warning[more-test-nets]: the solver has 2 test nets; train.py tests the first",
-            None,
-        ),
-        (
-            'train_net: "train.prototxt" test_net: "test.prototxt"',
-            "warning[other-test-net]: the test net `test.prototxt` is not translated",
-            "train.py tests the net that it trains",
-        ),
-        ('train_net: "a.prototxt" test_net: "a.prototxt"', None, None),
-        (
-            'net: "a.prototxt" test_net_param { name: "b" }',
-            "warning[other-test-net]: the net in `test_net_param` is not translated",
-            "train.py tests the net that it trains",
-        ),
-        (
             "snapshot_diff: true",
             "warning[snapshot-diff]: snapshots do not hold gradients",
             None,
-        ),
-        (
-            'weights: "a.caffemodel"',
-            "warning[solver-weights]: train.py does not load the solver's `weights` by itself",
-            (
-                "port the file with `caffe2k weights`, then train with "
-                "`python train.py --weights FILE.h5`"
-            ),
-        ),
-        (
-            'eval_type: "detection"',
-            "warning[eval-type]: tests do not evaluate for detection",
-            "train.py prints the mean of each output over the batches",
         ),
     ],
 )
@@ -477,6 +484,63 @@ def test_differences_are_warnings(fields, first_line, help_line):
     assert lines[0] == first_line
     if help_line:
         assert lines[-1] == f"  = help: {help_line}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            'net: "a" train_net: "b"',
+            "the solver names its train net twice: `net` and `train_net`",
+        ),
+        (
+            'net: "a" test_net: "b" test_net: "c" test_iter: 1',
+            "the solver has 2 test nets, but 1 `test_iter`",
+        ),
+        (
+            'train_net: "a" test_net: "b" test_iter: 1 test_iter: 2',
+            "the solver has 1 test nets, but 2 `test_iter`",
+        ),
+        ('net: "a" test_net: "b" test_iter: 1 test_iter: 2', None),
+        (
+            'net: "a" test_iter: 1 test_iter: 2 test_state { stage: "x" }',
+            "the solver has 2 test nets, but 1 `test_state`",
+        ),
+        ('train_net: "a" test_net_param {} test_iter: 1 test_state {}', None),
+        (
+            'net: "a" lr_policy: "multifixed" stagelr: 0.1',
+            "there are 1 `stagelr` and 0 `stageiter`",
+        ),
+        (
+            'net: "a" lr_policy: "plateau" plateau_winsize: 5 min_lr: 0.1',
+            "`min_lr` is not supported with lr_policy plateau",
+        ),
+    ],
+)
+def test_what_does_not_go_together(fields, message):
+    policy = "" if "lr_policy" in fields else 'lr_policy: "fixed" '
+    _, problems = emit(f"base_lr: 1 max_iter: 9 test_interval: 5 {policy}{fields}")
+    assert [p.splitlines()[0].partition(": ")[2] for p in problems] == (
+        [message] if message else []
+    )
+
+
+def test_several_nets_are_tested():
+    program = Program("net", metrics=[])
+    tests = (TestNet(()), TestNet((), "test_1_data", "test_1_model", program))
+    solver = solver_of(LENET + "test_iter: 5")
+    script = train_script(
+        solver,
+        "solver.prototxt",
+        MULTIPLIERS,
+        program,
+        DataScript(()),
+        Diagnostics(),
+        LoggedNets((), tests),
+    )
+    assert "TEST_ITER = [3, 5]" in script
+    assert "test_1 = test_1_model.build_model()" in script
+    assert "\nimport test_1_model\n" in script
 
 
 def test_no_data_to_test_with():
@@ -565,7 +629,7 @@ def test_solvers_of_the_corpus():
             continue
         script, problems = emit(solver, name=path.name)
         ast.parse(script)
-        assert len(script.splitlines()) < 200
+        assert len(script.splitlines()) < 205
         errors = [p.splitlines()[0] for p in problems if p.startswith("error")]
         if errors:
             refused[f"{path.parent.name}/{path.name}"] = errors

@@ -432,20 +432,18 @@ def test_every_v1_setting_has_a_place_today() -> None:
     [
         ("DATA", "data_param", "Data"),
         ("IMAGE_DATA", "image_data_param", "ImageData"),
-        ("WINDOW_DATA", "window_data_param", "WindowData"),
     ],
 )
 def test_v1_data_transformations(v1_type: str, owner: str, new_type: str) -> None:
     becomes(
-        f"layers {{ type: {v1_type} transform_param {{ scale: 9 force_gray: true }}\n"
-        f'{owner} {{ source: "s" scale: 0.5 mean_file: "m" crop_size: 3 mirror: true }} }}',
+        f"layers {{ type: {v1_type} transform_param {{ scale: 9 mean_value: 1 }}\n"
+        f'{owner} {{ source: "s" scale: 0.5 crop_size: 3 mirror: true }} }}',
         f"""\
 layer {{
   type: "{new_type}"
   transform_param {{
     scale: 0.5
-    force_gray: true
-    mean_file: "m"
+    mean_value: 1
     crop_size: 3
     mirror: true
   }}
@@ -455,6 +453,35 @@ layer {{
 }}
 """,
     )
+
+
+def test_v1_window_data_loses_its_scale() -> None:
+    """Caffe moves it to where WindowData does not look for it."""
+    text, found = upgraded(
+        "layers { type: WINDOW_DATA window_data_param { scale: 0.5 mirror: true } }"
+    )
+    assert "scale" not in text
+    assert "mirror" in text
+    (warning,) = found
+    assert "ignored-field: Caffe ignores `scale` in the `transform_param`" in warning
+
+
+@pytest.mark.parametrize(
+    ("layer", "ignored"),
+    [
+        ("MemoryData", "transform_param { crop_size: 3 }"),
+        ("DummyData", "transform_param { crop_size: 3 }"),
+        ("ImageData", "transform_param { force_color: true }"),
+        ("WindowData", "transform_param { force_gray: true }"),
+    ],
+)
+def test_transformations_that_a_layer_does_not_look_at(
+    layer: str, ignored: str
+) -> None:
+    text, found = upgraded(f'layer {{ type: "{layer}" {ignored} }}')
+    assert ignored.split()[2] not in text
+    (warning,) = found
+    assert f"of {layer} layers" in warning
 
 
 @pytest.mark.parametrize(

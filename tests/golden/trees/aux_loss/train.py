@@ -2,6 +2,7 @@
 
     python train.py                               # from the initial weights
     python train.py --weights FILE.h5             # fine-tune: layers are loaded by name
+    python train.py --resume                      # go on from the latest snapshot
     python train.py --weights FILE.h5 --evaluate  # test only
     KERAS_BACKEND=jax python train.py             # or tensorflow, or torch
 
@@ -9,17 +10,36 @@ The settings are the solver's; beside each stands the line that it comes from.
 """
 
 import argparse
-import contextlib
 import math
 
 import keras
 
-from caffe_runtime.callbacks import Display, Evaluation, Snapshot, StopAt, evaluate
-from caffe_runtime.finetune import load_caffe_weights
+from caffe_runtime.callbacks import Display, Evaluation, LastForward, Solve, TestNet
+from caffe_runtime.data_flags import add_data_flags, data_options
+from caffe_runtime.devices import for_fit
+from caffe_runtime.finetune import load_caffe_weights, named_files
+from caffe_runtime.flags import (
+    add_flags,
+    chosen_device,
+    flag_callbacks,
+    global_batch_size,
+    show,
+    weighted,
+)
 from caffe_runtime.multipliers import Multiplier, resolve_multipliers
 from caffe_runtime.optimizers import CaffeSGD
+from caffe_runtime.run_flags import add_run_flags
 from caffe_runtime.schedules import Fixed
-from data import test_data, train_data
+from caffe_runtime.snapshots import (
+    Snapshot,
+    choose_seed,
+    find_snapshot,
+    read_place,
+    restore,
+)
+from caffe_runtime.streams import Stream
+from caffe_runtime.training_log import Output, TrainingLog
+from data import TRAIN_BATCH_SIZE, test_data, train_data
 from model import LOSS_WEIGHTS, build_model, losses, metrics
 
 # solver_mode: CPU (solver.prototxt:1): Keras takes a GPU if there is one, unless --cpu
@@ -38,6 +58,17 @@ WEIGHT_DECAY = 0.01  # solver.prototxt:2
 # lr_mult and decay_mult: of a weight in every layer, then of layers that differ
 MULTIPLIERS = {"bias": Multiplier(lr=2, decay=0), "aux": {"bias": Multiplier()}}
 
+# what the log prints: Caffe's blob, Keras's name for it, its weight in the loss
+TRAIN_OUTPUTS = [
+    Output("aux_loss", "aux_loss", loss_weight=0.3),
+    Output("loss", "ip_loss", loss_weight=1.0),
+]
+TEST_OUTPUTS = [
+    Output("accuracy", "ip_accuracy"),
+    Output("aux_loss", "aux_loss", loss_weight=0.3),
+    Output("loss", "ip_loss", loss_weight=1.0),
+]
+
 
 def build_optimizer(model):
     """Returns the solver's update rule with its learning rate policy."""
@@ -54,7 +85,7 @@ def build_optimizer(model):
 def compiled_model(weights):
     """Returns the net, with the layers of the files `weights`, ready to train and test."""
     model = build_model()
-    for path in weights:
+    for path in named_files(weights):
         print(f"{path}:\n{load_caffe_weights(model, path)}")
     model.compile(
         optimizer=build_optimizer(model),
@@ -65,63 +96,79 @@ def compiled_model(weights):
     return model
 
 
-def train(model, epochs=None):
-    """Trains for MAX_ITER iterations, or for `epochs` times TEST_INTERVAL."""
-    max_iter = MAX_ITER if epochs is None else epochs * TEST_INTERVAL
+def test_nets(args, seed):
+    """Returns the nets that are tested, in the solver's order."""
+    return [
+        TestNet(
+            Stream(test_data(**data_options(args, seed, "TEST"))),
+            TEST_ITER,
+            TEST_OUTPUTS,
+        )
+    ]
+
+
+def train(model, args, seed, place=None, log=None):
+    """Trains up to MAX_ITER iterations, or for `args.epochs` times TEST_INTERVAL.
+
+    The data begins at `place`, where a snapshot was taken.
+    """
+    start = int(model.optimizer.iterations)
+    max_iter = MAX_ITER if args.epochs is None else start + args.epochs * TEST_INTERVAL
+    batches = train_data(batch_size=global_batch_size(args), **data_options(args, seed))
+    data = Stream(weighted(batches, args.class_weight))
+    tests = test_nets(args, seed)
+    streams = [data, *(net.data for net in tests)]
+    if place is not None:
+        place.skip(streams)
+    solve = Solve(max_iter, data, log)
+    display = Display(DISPLAY, TRAIN_OUTPUTS, log=log)
     callbacks = [
-        Evaluation(test_data(), TEST_ITER, every=TEST_INTERVAL),
-        Display(DISPLAY),
-        Snapshot(SNAPSHOT_PREFIX, every=SNAPSHOT),
-        StopAt(max_iter),
+        solve,
+        display,
+        Snapshot(SNAPSHOT_PREFIX, streams, seed, every=SNAPSHOT, log=log),
+        LastForward(solve, display),
+        Evaluation(tests, every=TEST_INTERVAL, log=log),
+        *flag_callbacks(args),
     ]
     model.fit(
-        train_data(),
+        for_fit(data),
+        initial_epoch=start // TEST_INTERVAL,
         epochs=math.ceil(max_iter / TEST_INTERVAL),
         steps_per_epoch=TEST_INTERVAL,
         callbacks=callbacks,
         shuffle=False,
-        verbose=2,
+        verbose=0,
     )
 
 
-def main():
+def parse_args(arguments=None):
+    """Returns the flags of the command line, or of a list of `arguments`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--weights",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help=".h5 files or .keras snapshots whose layers are loaded by name",
-    )
-    parser.add_argument(
-        "--evaluate", action="store_true", help="test on TEST_ITER batches only"
-    )
-    parser.add_argument(
-        "--epochs",
-        type=int,
-        help="train for so many times TEST_INTERVAL iterations, not for MAX_ITER",
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=RANDOM_SEED,
-        help="seed of initial weights and Dropout (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--cpu", action="store_true", help="leave the GPU alone where there is one"
-    )
-    args = parser.parse_args()
+    add_run_flags(parser, "TEST_INTERVAL", seed=RANDOM_SEED, tests=True, snapshots=True)
+    add_flags(parser, batch_size=TRAIN_BATCH_SIZE)
+    add_data_flags(parser)
+    return parser.parse_args(arguments)
 
-    if args.seed is not None:
-        keras.utils.set_random_seed(args.seed)
-    with keras.device("cpu:0") if args.cpu else contextlib.nullcontext():
+
+def main():
+    args = parse_args()
+    snapshot = find_snapshot(args.resume, SNAPSHOT_PREFIX)
+    place = read_place(snapshot)
+    seed = choose_seed(args.seed, place)
+    keras.utils.set_random_seed(seed)
+    log = TrainingLog(args.log)
+    with chosen_device(args):
         model = compiled_model(args.weights)
+        if snapshot:
+            restore(model, snapshot)
+        show(model, args)
         if args.evaluate:
-            evaluate(model, test_data(), TEST_ITER)
-        else:
-            train(model, args.epochs)
+            for net in test_nets(args, seed):
+                net.evaluate(model, log)
+            return
+        train(model, args, seed, None if args.restart_data else place, log)
 
 
 if __name__ == "__main__":

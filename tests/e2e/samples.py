@@ -1,0 +1,211 @@
+"""All sample projects, translated and trained as a user would, beside Caffe's own logs.
+
+python -m tests.e2e.samples [PAGE]: prints the table, and writes it to a page of docs/.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+
+NAMES = sorted(path.parent.name for path in SAMPLES.glob("*/solver.prototxt"))
+
+SEEDS = (1, 2, 3)
+"""For nets in which Caffe's own run is one of many: dropout, random crops."""
+
+Output = tuple[int, int, str]
+"""Iteration, number of the test net, name of its output."""
+
+
+@dataclass
+class Log:
+    """What a training prints, in Caffe's words: ours and Caffe's logs read alike."""
+
+    losses: dict[int, float] = field(default_factory=dict)
+    """Iteration -> the smoothed loss that was displayed."""
+    rates: dict[int, float] = field(default_factory=dict)
+    tests: dict[Output, float] = field(default_factory=dict)
+
+    @property
+    def last_tests(self) -> dict[tuple[int, str], float]:
+        """The outputs of the last test: (test net, name) -> value."""
+        last = max(iteration for iteration, _, _ in self.tests)
+        return {
+            (net, name): value
+            for (iteration, net, name), value in self.tests.items()
+            if iteration == last
+        }
+
+
+_NUMBER = r"([-+.\deinf]+|nan)"
+_TEST = re.compile(r"Iteration (\d+), Testing net \(#(\d+)\)")
+_OUTPUT = re.compile(rf"Test net output #\d+: (\S+) = {_NUMBER}")
+_LOSS = re.compile(rf"Iteration (\d+).*, loss = {_NUMBER}")
+_RATE = re.compile(rf"Iteration (\d+), lr = {_NUMBER}")
+
+
+def parse(text: str) -> Log:
+    """Reads the lines of solver.cpp and sgd_solver.cpp out of a log."""
+    log, iteration, net = Log(), 0, 0
+    for line in text.splitlines():
+        if found := _TEST.search(line):
+            iteration, net = int(found[1]), int(found[2])
+        elif found := _OUTPUT.search(line):
+            log.tests[iteration, net, found[1]] = float(found[2])
+        elif found := _RATE.search(line):
+            log.rates[int(found[1])] = float(found[2])
+        elif found := _LOSS.search(line):
+            log.losses[int(found[1])] = float(found[2])
+    return log
+
+
+def caffes_log(sample: str) -> Log:
+    """What Caffe printed."""
+    return parse((SAMPLES / sample / "caffe.log").read_text(encoding="utf-8"))
+
+
+def is_random(sample: str) -> bool:
+    """Whether something in the TRAIN net is; then Caffe left no trajectory."""
+    return not (SAMPLES / sample / "trajectory.npz").exists()
+
+
+def translated(sample: str, folder: Path) -> str:
+    """Translates a sample with the weights that Caffe started from; their file's name."""
+    source = SAMPLES / sample
+    command = ["translate", "solver.prototxt", "--weights", "init.caffemodel"]
+    _run(["-m", "caffe2k", *command, "-o", str(folder)], source, source)
+    (weights,) = folder.glob("*.h5")
+    return weights.name
+
+
+def trained(sample: str, folder: Path, weights: str, *options: str) -> Log:
+    """Trains in a process of its own, and returns what it printed."""
+    command = ["train.py", "--weights", weights, "--log", "caffe", *options]
+    return parse(_run(command, folder, SAMPLES / sample))
+
+
+def _run(command: list[str], folder: Path, data: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env={
+            **os.environ,
+            "CAFFE_DATA_ROOT": str(data),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@dataclass(frozen=True)
+class Result:
+    """A sample's last test in both, and how far ours strays from Caffe on the way.
+
+    `strays` is the largest difference of a displayed loss, relative to Caffe's; None
+    for random nets. `lines` are those of model.py, train.py and data.py.
+    """
+
+    sample: str
+    metrics: dict[tuple[int, str], tuple[float, float]]
+    strays: float | None
+    lines: tuple[int, ...]
+    seconds: float
+
+
+def measured(sample: str, scratch: Path) -> Result:
+    """Translates and trains a sample, a random one with several seeds."""
+    folder = scratch / sample
+    weights = translated(sample, folder)
+    start = time.perf_counter()
+    runs = [trained(sample, folder, weights, *options) for options in _seeds(sample)]
+    seconds = (time.perf_counter() - start) / len(runs)
+    caffe = caffes_log(sample)
+    tests = [run.last_tests for run in runs]
+    return Result(
+        sample,
+        {
+            key: (value, statistics.mean(test[key] for test in tests))
+            for key, value in caffe.last_tests.items()
+        },
+        None if is_random(sample) else strayed(runs[0], caffe),
+        tuple(
+            len((folder / name).read_text(encoding="utf-8").splitlines())
+            for name in ("model.py", "train.py", "data.py")
+        ),
+        seconds,
+    )
+
+
+def _seeds(sample: str) -> list[tuple[str, ...]]:
+    return [("--seed", str(s)) for s in SEEDS] if is_random(sample) else [()]
+
+
+def strayed(ours: Log, caffe: Log) -> float:
+    """The largest relative difference of a displayed loss; both display the same ones."""
+    assert ours.losses.keys() == caffe.losses.keys()
+    return max(
+        abs(ours.losses[i] - loss) / max(abs(loss), 1e-3)
+        for i, loss in caffe.losses.items()
+    )
+
+
+_HEAD = """\
+# Samples
+
+Each sample translated with one command, and trained by the emitted train.py from the weights
+that Caffe started from, beside what Caffe itself logged. `make samples` writes this page.
+
+The outputs are those of the last test. Nets with dropout or random crops: the mean of
+{seeds} seeds. *strays* is the largest relative difference of a loss that is displayed on the way,
+for nets without anything random. Lines are those of model.py + train.py + data.py; seconds those
+of a whole training, start-up included, on two cores.
+
+| sample | output | Caffe | Keras | strays | lines | seconds |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
+def page(results: list[Result]) -> str:
+    """The table as Markdown."""
+    return _HEAD.format(seeds=len(SEEDS)) + "".join(
+        f"{row}\n" for result in results for row in _rows(result)
+    )
+
+
+def _rows(result: Result) -> Iterator[str]:
+    several = len({net for net, _ in result.metrics}) > 1
+    strays = "random" if result.strays is None else f"{result.strays:.1e}"
+    lines = " + ".join(map(str, result.lines))
+    facts = f"{strays} | {lines} | {result.seconds:.0f}"
+    for (net, name), (caffe, ours) in result.metrics.items():
+        output = f"{name} (test net {net})" if several else name
+        yield f"| {result.sample} | {output} | {caffe:.5g} | {ours:.5g} | {facts} |"
+        facts = " | | "
+
+
+def main(*pages: str) -> None:
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for sample in NAMES:
+            results.append(measured(sample, Path(scratch)))
+            print(*_rows(results[-1]), sep="\n", flush=True)
+    for path in pages:
+        Path(path).write_text(page(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+caffe train solver.prototxt

@@ -1,0 +1,1 @@
+caffe train --gpu 0

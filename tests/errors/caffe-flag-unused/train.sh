@@ -1,0 +1,1 @@
+caffe train --solver=solver.prototxt --iterations=100

@@ -1,0 +1,1 @@
+caffe train -gpu=first -sigint_effect=die -solver

@@ -1,0 +1,1 @@
+$TOOLS/caffe train --sovler=solver.prototxt --gpu 0

@@ -1,0 +1,2 @@
+caffe train --solver=solver.prototxt
+caffe test --model=net.prototxt --weights=net.caffemodel

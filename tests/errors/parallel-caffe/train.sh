@@ -1,0 +1,1 @@
+mpirun -np 2 caffe train --solver=solver.prototxt

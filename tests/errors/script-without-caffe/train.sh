@@ -1,0 +1,3 @@
+#!/bin/sh
+echo caffe train --solver=solver.prototxt
+python train.py

@@ -1,0 +1,7 @@
+if [ -n "$FAST" ]; then
+  LR=fast
+else
+  LR=slow
+fi
+caffe train \
+  -solver "solver_$LR.prototxt"

@@ -1,0 +1,4 @@
+#!/bin/sh
+for solver in a b; do
+  caffe train --solver=$solver.prototxt
+done

@@ -1,0 +1,1 @@
+caffe train --solver=solver.prototxt --sigint_effect=snapshot --sighup_effect=none

@@ -1,0 +1,1 @@
+caffe train --solver=s.prototxt --weights=a.caffemodel --snapshot=b.solverstate

@@ -1,0 +1,2 @@
+class Other:
+    """Not the one that the net needs."""

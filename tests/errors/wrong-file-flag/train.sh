@@ -1,0 +1,1 @@
+caffe test --model=solver.prototxt --weights=net.prototxt
