@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -441,6 +442,6 @@ def test_upgrade_of_nothing() -> None:
 def test_layers() -> None:
     result = caffe2k("layers")
     assert (result.exit_code, result.stderr) == (0, "")
-    rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    rows = dict(re.split("  +", line) for line in result.stdout.splitlines())
     assert list(rows) == sorted(registered_ops())
     assert rows["InnerProduct"] == "Flatten and Dense"

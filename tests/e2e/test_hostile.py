@@ -18,6 +18,7 @@ from ruff.__main__ import find_ruff_bin
 from caffe2k.codegen.formatting import format_files
 from caffe2k.diagnostics import TranslationError
 from caffe2k.pipeline import Options
+from caffe2k.schema.caffe_pb2 import BlobProto, LayerParameter, NetParameter
 from caffe2k.translation import Translation, translate
 
 HOSTILE = {
@@ -55,7 +56,7 @@ POSITIONS = {
     "layers": ["data", "conv", "branch", "cat", "ip", "twin", "loss", "accuracy"],
     "blobs": ["data", "label", "conv", "branch", "cat", "ip", "twin", "loss", "acc"],
     "params": ["weights", "bias"],
-    "paths": ["train", "test", "mean", "prefix", "weights"],
+    "paths": ["train", "test", "mean", "prefix"],
     "comments": ["net", "layer", "field", "solver", "setting"],
 }
 
@@ -128,9 +129,13 @@ def net_and_solver(name: Name) -> tuple[str, str]:
         f"base_lr: 0.1 {comment(name('comments', 'setting'))}\n"
         'lr_policy: "fixed"\nmax_iter: 10\ntest_iter: 1\ntest_interval: 5\nsnapshot: 5\n'
         f"snapshot_prefix: {quoted(name('paths', 'prefix') + 'end')}\n"
-        f"weights: {quoted(name('paths', 'weights'))}\n"
+        'weights: "start.caffemodel"\n'
     )
     return net, solver
+
+
+START = NetParameter(layer=[LayerParameter(name="other", blobs=[BlobProto(data=[1])])])
+"""Weights to start from, of which the net takes none."""
 
 
 def translated(
@@ -143,6 +148,7 @@ def translated(
         folder = Path(scratch)
         (folder / net_file).write_text(net, "utf-8", "surrogateescape")
         (folder / solver_file).write_text(solver, "utf-8", "surrogateescape")
+        (folder / "start.caffemodel").write_bytes(START.SerializeToString())
         return translate(
             folder / net_file,
             solver=folder / solver_file,
@@ -160,13 +166,17 @@ HARMLESS = translated(harmless)
 def shape_of(script: str) -> str:
     """The syntax tree of a script without what names may change.
 
-    String constants are alike, and variables are numbered as they first appear.
+    String constants are alike, variables are numbered as they first appear, and a list
+    may be in any order: Caffe's log has the outputs in that of their names.
     """
     numbers: dict[str, int] = {}
     module = ast.parse(script)
     for node in ast.walk(module):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             node.value = "..."
+    for node in ast.walk(module):
+        if isinstance(node, ast.List):
+            node.elts.sort(key=ast.dump)
         elif isinstance(node, ast.Name):
             node.id = f"name{numbers.setdefault(node.id, len(numbers))}"
     return ast.dump(module)
