@@ -130,6 +130,7 @@ def net_and_solver(name: Name) -> tuple[str, str]:
         'lr_policy: "fixed"\nmax_iter: 10\ntest_iter: 1\ntest_interval: 5\nsnapshot: 5\n'
         f"snapshot_prefix: {quoted(name('paths', 'prefix') + 'end')}\n"
         'weights: "start.caffemodel"\n'
+        'momentum: 0.9\nweight_decay: 0.0005\nregularization_type: "L2"\n'
     )
     return net, solver
 
@@ -167,7 +168,7 @@ def shape_of(script: str) -> str:
     """The syntax tree of a script without what names may change.
 
     String constants are alike, variables are numbered as they first appear, and a list
-    may be in any order: Caffe's log has the outputs in that of their names.
+    of calls may be in any order: Caffe's log has the outputs in that of their names.
     """
     numbers: dict[str, int] = {}
     module = ast.parse(script)
@@ -175,7 +176,9 @@ def shape_of(script: str) -> str:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             node.value = "..."
     for node in ast.walk(module):
-        if isinstance(node, ast.List):
+        if isinstance(node, ast.List) and all(
+            isinstance(e, ast.Call) for e in node.elts
+        ):
             node.elts.sort(key=ast.dump)
         elif isinstance(node, ast.Name):
             node.id = f"name{numbers.setdefault(node.id, len(numbers))}"
