@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
 
-.PHONY: demo test check fuzz golden docs proto bench setup clean
+.PHONY: demo test check fuzz golden docs samples proto bench setup clean
 
 demo: $(READY)  ## translate two sample projects, test the one and fine-tune the other
 	$(BIN)/python samples/demo.py
@@ -35,14 +35,18 @@ golden: $(READY)  ## write the golden trees anew
 docs: $(READY)  ## write the generated pages of docs/ anew
 	$(BIN)/python -m tests.conformance.layers_page docs/layers.md
 
+samples: $(READY)  ## a quarter of an hour: train all samples beside Caffe's logs
+	$(BIN)/python -m tests.e2e.samples docs/samples.md
+
 proto: $(READY)  ## write caffe_pb2 anew from grammars/caffe.proto
 	$(BIN)/python -m caffe2k.schema.generate
 
-bench: $(READY)  ## time the command line and the readers of data
+bench: $(READY)  ## time the command line, the readers of data, weights and training steps
 	$(BIN)/python -m pip install --quiet --editable ".[bench]"
 	$(BIN)/python benchmarks/translate.py
 	$(BIN)/python benchmarks/data.py --write
 	$(BIN)/python benchmarks/weights.py --write
+	$(BIN)/python benchmarks/train_step.py docs/benchmarks/train_step.md
 
 setup: $(READY)
 
