@@ -1,4 +1,5 @@
-"""predict.py for a net that classifies images, with the transform of its training net."""
+"""blobs.py for a deploy net; predict.py where it classifies images, with the transform of
+its training net."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from caffe2k.codegen.predict_script import (
     blobs_script,
     predict_script,
 )
+from caffe2k.codegen.program import Call
 from caffe2k.diagnostics import Diagnostics, SourceSpan, TranslationError
 from caffe2k.ir.net import Phase, Shape
 from caffe2k.ops.data import place
@@ -46,14 +48,21 @@ def predict_scripts(
     weights_file: str | None,
     means: PortedMeans,
 ) -> dict[str, str]:
-    """predict.py and blobs.py for a net with one image in and one score a class out.
+    """blobs.py for a net without losses and metrics, and predict.py.
 
-    Mean, scale and size come from the net in `folder` that was trained. Nothing for
-    other nets.
+    The latter needs one image in and one score a class out; mean, scale and size come
+    from the net in `folder` that was trained.
     """
+    program = net.whole.program
+    if Phase.TRAIN in net.phases or program.losses or program.metrics:
+        return {}
+    blobs = blob_calls(net)
+    if not blobs:
+        return {}
+    scripts = {"blobs.py": blobs_script(net_name, blobs)}
     shape = _image_shape(net)
     if shape is None:
-        return {}
+        return scripts
     message = _training_layer(net.message, folder)
     transform = ImageTransform() if message is None else _transform(message, means)
     sides = [side for side in shape[1:] if side is not None]
@@ -65,15 +74,7 @@ def predict_scripts(
             resize=(_CLASSIFY_SIZE, _CLASSIFY_SIZE),
             resize_source="as Caffe's classify.py does",
         )
-    places = blob_places(net.whole)
-    writers = _in_place_writers(net)
-    blobs = {
-        name: blob_call(p.layer, p.use, p.output, p.layout, writers.get(name, ()))
-        for name, p in places.items()
-    }
-    if not blobs:
-        return {}
-    predict = predict_script(
+    scripts["predict.py"] = predict_script(
         net_name,
         shape,
         transform,
@@ -81,14 +82,21 @@ def predict_scripts(
         weights_file,
         channels_last=net.whole.form.is_channels_last,
     )
-    return {"predict.py": predict, "blobs.py": blobs_script(net_name, blobs)}
+    return scripts
+
+
+def blob_calls(net: TranslatedNet) -> dict[str, Call]:
+    """Blob -> the Blob of caffe_runtime.blobs that finds it in the model of one phase."""
+    writers = _in_place_writers(net)
+    return {
+        name: blob_call(p.layer, p.use, p.output, p.layout, writers.get(name, ()))
+        for name, p in blob_places(net.whole).items()
+    }
 
 
 def _image_shape(net: TranslatedNet) -> Shape | None:
-    """The (C, H, W) of the only input of a classifier; None for any other net."""
+    """The (C, H, W) of the only input of a classifier; None for any other deploy net."""
     program = net.whole.program
-    if Phase.TRAIN in net.phases or program.losses or program.metrics:
-        return None
     if len(program.inputs) != 1 or len(program.outputs) != 1:
         return None
     shapes = {blob.name: shape for blob, shape in net.net.shapes.items()}

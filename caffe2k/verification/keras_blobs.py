@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caffe2k.passes.blob_places import blob_places
+from caffe2k.codegen.predict_script import blobs_script
+from caffe2k.prediction import blob_calls
 from caffe2k.resources import template
 from caffe2k.translation import Translation
 from caffe2k.weights.errors import WeightsError
@@ -32,30 +34,26 @@ def keras_blobs(
     import numpy as np
 
     whole = translation.net.whole
-    translation.write(folder)
-    (folder / _SCRIPT).write_text(template(_SCRIPT), encoding="utf-8")
+    blobs = blob_calls(translation.net)
+    scripts = {"blobs.py": blobs_script("the net", blobs), _SCRIPT: template(_SCRIPT)}
+    replace(translation, scripts=translation.scripts | scripts).write(folder)
     entering: dict[str, Any] = {}
     for entry in whole.program.inputs:
         array = inputs[entry.blob]
         perm = whole.form.boundary(array.ndim).perm
         entering[entry.name] = np.ascontiguousarray(array.transpose(perm))
     np.savez(folder / "inputs.npz", **entering)
-    places = blob_places(whole)
     request = {
         "weights": translation.weights_file,
         "inputs": "inputs.npz",
         "output": "blobs.npz",
         # TensorFlow's own kernels on a CPU know channels_last alone; XLA's know both.
         "jit_compile": not whole.form.is_channels_last,
-        "blobs": [[name, p.layer, p.use, p.output] for name, p in places.items()],
     }
     (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
     _run(folder)
-    with np.load(folder / "blobs.npz") as blobs:
-        return {
-            name: blobs[str(i)].transpose(np.argsort(place.layout.perm))
-            for i, (name, place) in enumerate(places.items())
-        }
+    with np.load(folder / "blobs.npz") as values:
+        return {name: values[str(i)] for i, name in enumerate(blobs)}
 
 
 def _run(folder: Path) -> None:
