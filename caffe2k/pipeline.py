@@ -203,8 +203,10 @@ def translate_net(
     options: Options,
     diagnostics: Diagnostics,
     states: Mapping[Phase, Message] | None = None,
+    *,
+    prefix: str = "",
 ) -> TranslatedNet:
-    """A net as Keras calls.
+    """A net as Keras calls; `prefix` begins the names of the files beside its script.
 
     After an error in `diagnostics` it is a part of the net, with the layers that were
     found right: what is wrong with those can still be said.
@@ -222,5 +224,5 @@ def translate_net(
     if Phase.TRAIN in net.phases or force_backward:
         net = join_in_place(net, diagnostics, force_backward=force_backward)
     net = fuse_activations(net)
-    whole = lower(net, DataFormat(options.data_format), diagnostics, root)
+    whole = lower(net, DataFormat(options.data_format), diagnostics, root, prefix)
     return TranslatedNet(message, nets, whole)

@@ -195,6 +195,7 @@ def _place(state: SolverState, solver: Message) -> dict[str, Any]:
             "minimum_loss": state.minimum_loss,
             "iter_last_event": state.iter_last_event,
         },
+        "type": solver.type,
     }
 
 

@@ -52,7 +52,9 @@ def run_scripts(
         return {"benchmark.py": text}
     if project.solver is not None or Phase.TEST not in net.phases:
         return {}
-    outputs = log_outputs(net.phases[Phase.TEST], program)
+    outputs = log_outputs(
+        net.phases[Phase.TEST], program, channels_last=net.whole.form.is_channels_last
+    )
     evaluate = evaluate_script(program, data, outputs, project.net_name, defaults)
     if evaluate is not None:
         return {"evaluate.py": evaluate}

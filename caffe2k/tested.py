@@ -99,7 +99,12 @@ def translate_tests(
             phase = _phase(test, project, alone)
             if phase is None or not _same_layers(phase, net.phases.get(Phase.TEST)):
                 whole = translate_net(
-                    test.message, project.root, alone, diagnostics, test.states
+                    test.message,
+                    project.root,
+                    alone,
+                    diagnostics,
+                    test.states,
+                    prefix=f"{prefix}_",
                 )
                 phase, module = whole.phases[Phase.TEST], f"{prefix}_model"
                 found.programs.append(whole)
@@ -115,7 +120,9 @@ def translate_tests(
                 layers = [layer.message for layer in whole.net.layers]
                 report_unread(test.message, layers, diagnostics)
         program = whole.whole.program
-        outputs = log_outputs(phase, program)
+        outputs = log_outputs(
+            phase, program, channels_last=whole.whole.form.is_channels_last
+        )
         own = program if module else None
         found.nets.append(TestNet(outputs, function, module, own))
     return found

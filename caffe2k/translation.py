@@ -224,7 +224,10 @@ def _file_digest(path: Path) -> bytes:
 def _logged_nets(net: TranslatedNet, tests: TestScripts) -> LoggedNets:
     """What train.py's log prints of the trained net and of those that are tested."""
     program = net.whole.program
-    outputs = {p: log_outputs(n, program) for p, n in net.phases.items()}
+    outputs = {
+        p: log_outputs(n, program, channels_last=net.whole.form.is_channels_last)
+        for p, n in net.phases.items()
+    }
     tested = tests.nets
     if not tested and Phase.TEST in outputs:
         tested = [TestNet(outputs[Phase.TEST])]

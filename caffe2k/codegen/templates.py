@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from functools import lru_cache
-from typing import Any
-
-import jinja2
+from typing import TYPE_CHECKING, Any
 
 from caffe2k.codegen.literals import comment, literal, prose
 from caffe2k.resources import template
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 def render(name: str, context: Any) -> str:
@@ -20,6 +21,8 @@ def render(name: str, context: Any) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(template),
         undefined=jinja2.StrictUndefined,

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from caffe2k.codegen.data_script import DataScript
 from caffe2k.codegen.flag_defaults import NO_DEFAULTS, FlagDefaults
 from caffe2k.codegen.literals import prose
+from caffe2k.codegen.log_outputs import needs_forward
 from caffe2k.codegen.logged_nets import ONE_TEST, LoggedNets, TestNet, compile_arguments
 from caffe2k.codegen.multipliers import Multipliers, compact_multipliers
 from caffe2k.codegen.program import Argument, Call, Program
@@ -37,7 +38,9 @@ class TrainScript:
 
     `imports` maps a module to the names that are imported from it, both sorted.
     `multipliers` is what resolve_multipliers takes, empty where all are 1.
-    `choices` are the comments above the optimizer. `average_loss`, `snapshot` and the like say whether there is such a setting.
+    `choices` are the comments above the optimizer. `average_loss`, `snapshot` and the
+    like say whether there is such a setting, `needs_forward` whether Keras's logs lack
+    some of `train_outputs`.
     `missing_data` names the functions of data.py that its user has to write, `functions`
     the others; `reads_tests` says if a test net has one of them, `batch_size` if the
     training data has one. `varying` are the inputs of the model that differ in size
@@ -61,6 +64,7 @@ class TrainScript:
     debug_info: bool
     shows: bool
     train_outputs: tuple[Call, ...]
+    needs_forward: bool
     average_loss: bool
     snapshots: bool
     snapshot: bool
@@ -230,6 +234,7 @@ class _SolverReader:
             debug_info=self.debug_info,
             shows=self.displays or bool(self.tests),
             train_outputs=outputs,
+            needs_forward=needs_forward(outputs),
             average_loss="AVERAGE_LOSS" in names,
             snapshots=self.snapshots,
             snapshot="SNAPSHOT" in names,

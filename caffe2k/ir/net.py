@@ -121,6 +121,20 @@ class Net:
                 readers.setdefault(bottom, []).append(layer)
         return readers
 
+    def param_owners(self, layer: Layer) -> tuple[ParamKey, ...]:
+        """Who owns each of the layer's parameters."""
+        shapes = self.param_shapes.get(layer.index, ())
+        keys = [(layer.index, i) for i in range(len(shapes))]
+        return tuple(self.owners.get(key, key) for key in keys)
+
+    def shares_partly(self, layer: Layer) -> bool:
+        """Whether another layer has some of the layer's parameters, but not just those."""
+        if not self.owners:
+            return False
+        own = self.param_owners(layer)
+        others = map(self.param_owners, self.layers)
+        return any(other != own and not set(own).isdisjoint(other) for other in others)
+
 
 def merge_dims(a: Shape, b: Shape) -> Shape:
     """The shape that holds in both phases: None where they differ."""

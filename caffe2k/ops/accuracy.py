@@ -67,7 +67,7 @@ class SegAccuracy(PairOp):
     """Pixel accuracy, mean recall and mean Jaccard index (hszhao/PSPNet,
     seg_accuracy_layer.cpp)."""
 
-    keras = "caffe_runtime.segmentation.SegAccuracy"
+    keras = "caffe_runtime.segmentation.SegAccuracy, BatchSegAccuracy"
     is_metric = True
 
     def compared(self, bottom: Sequence[Shape]) -> list[Shape]:
@@ -95,6 +95,9 @@ class SegAccuracy(PairOp):
             arguments["axis"] = axis
         if p.ignore_label:
             arguments["ignore_labels"] = tuple(p.ignore_label)
+        if p.reset and (self.moved(k) or not k.can_measure):
+            self._add_layer(k, arguments)
+            return
         if not p.reset:
             arguments["reset"] = False
         top = self.layer.tops[0]
@@ -103,3 +106,10 @@ class SegAccuracy(PairOp):
         classes = (k.bottom[0][1],)
         target = runtime("segmentation", "SegAccuracy")
         k.metric(Call(target, classes, tuple(arguments.items())))
+
+    def _add_layer(self, k: Lowering, arguments: dict[str, Argument]) -> None:
+        """Where compile() can't measure: a layer, whose output is the top."""
+        shape = k.out_layouts[0].keras_shape(k.top[0])[1:]
+        if shape != (1, 3, 1):
+            arguments["measures_shape"] = shape
+        k.output(k.add(runtime("segmentation", "BatchSegAccuracy"), **arguments))

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from caffe2k.codegen.program import Argument, Target, Tensor, keras_layer, runtime
+from caffe2k.codegen.program import Argument, Target, Tensor, keras_layer
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Dim, Layer, Shape, count
 from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError, at_least
+from caffe2k.ops.bias_apart import add_bias
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -215,7 +216,8 @@ class ConvolutionLike(LayerOp):
         # Where the last axis is as long as the channels are many, Keras takes it for
         # them and adds the bias along it (`add` of its TensorFlow backend).
         alike = width in (k.top[0][self.axis(k.top[0])], None)
-        apart = bool(bias) and alike and not k.form.is_channels_last
+        ambiguous = alike and not k.form.is_channels_last
+        apart = bool(bias) and (ambiguous or k.shares_partly)
         if k.activation and not apart:
             arguments["activation"] = k.activation
         if apart or not bias:
@@ -226,21 +228,10 @@ class ConvolutionLike(LayerOp):
         weights = [kernel] if apart else [kernel, *bias]
         arguments |= k.data_format()
         x = k.add(target, *args, inputs=[x], weights=weights, **arguments)
-        return self._add_bias(k, x, bias, bias_start) if apart else x
-
-    def _add_bias(
-        self,
-        k: Lowering,
-        x: Tensor,
-        bias: list[PlannedWeight],
-        start: dict[str, Argument],
-    ) -> Tensor:
-        target = runtime("elementwise", "Bias")
-        x = k.add(target, [1], inputs=[x], suffix="bias", weights=bias, **start)
-        if not k.activation:
+        if not apart:
             return x
-        target = keras_layer("Activation")
-        return k.add(target, k.activation, inputs=[x], suffix="activation")
+        channels = k.form.spatial(len(k.params[0])).keras_axis(1)
+        return add_bias(k, x, channels, bias[0], bias_start)
 
     def _kernel_start(self, k: Lowering, name: str) -> dict[str, Argument]:
         """The kernel's initializer, where the net trains or names one."""

@@ -9,6 +9,7 @@ from caffe2k.codegen.program import Argument, keras_layer
 from caffe2k.ir.layout import DataFormat, Layout, Segment, caffe_layout
 from caffe2k.ir.net import Layer, Shape, count
 from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
+from caffe2k.ops.bias_apart import add_bias
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -78,18 +79,33 @@ class InnerProduct(LayerOp):
             flat = (1, *flat)
         if len(bottom) != len(flat) or lead == 0:
             x = reshape_to(k, x, layout.keras_shape(bottom), flat, suffix=None)
+        kernel, bias = self._weights(k, flat_segments(layout, bottom, lead))
+        apart, start = bool(bias) and k.shares_partly, self._bias_start(k)
+        arguments: dict[str, Argument] = {}
+        if k.activation:
+            arguments["activation"] = k.activation
+        if apart or not bias:
+            arguments["use_bias"] = False
+        arguments |= self._kernel_start(k)
+        if not apart:
+            arguments |= start
         x = k.add(
             keras_layer("Dense"),
             p.num_output,
             inputs=[x],
-            weights=self._weights(k, flat_segments(layout, bottom, lead)),
-            **self._arguments(k),
+            weights=[kernel] if apart else [kernel, *bias],
+            **arguments,
         )
+        if apart:
+            x = add_bias(k, x, max(lead, 1), bias[0], start)
         if lead == 0:
             x = reshape_to(k, x, (1, p.num_output), (p.num_output,), suffix=None)
         k.output(x)
 
-    def _weights(self, k: Lowering, order: tuple[Segment, ...]) -> list[PlannedWeight]:
+    def _weights(
+        self, k: Lowering, order: tuple[Segment, ...]
+    ) -> tuple[PlannedWeight, list[PlannedWeight]]:
+        """The kernel, and the bias if there is one."""
         p = self.p
         shape = tuple(d or 0 for d in k.params[0])
         steps = (
@@ -100,26 +116,23 @@ class InnerProduct(LayerOp):
         made = k.out_layouts[0].order
         inputs = shape[0] if p.transpose else shape[1]
         steps = (*steps, *reorder_axis((inputs, p.num_output), 1, made))
-        weights = [k.weight("kernel", 0, steps)]
-        if p.bias_term:
-            bias = reorder_axis((p.num_output,), 0, made)
-            weights.append(k.weight("bias", 1, bias))
-        return weights
-
-    def _arguments(self, k: Lowering) -> dict[str, Argument]:
-        p, found = self.p, dict[str, Argument]()
-        if k.activation:
-            found["activation"] = k.activation
+        kernel = k.weight("kernel", 0, steps)
         if not p.bias_term:
-            p.mark_read("bias_filler")
-            found["use_bias"] = False
-        if k.trains or p.has("weight_filler"):
-            path = f"{_PATH}.weight_filler"
-            found["kernel_initializer"] = initializer(
-                p.weight_filler, k.params[0], path, axis=0 if p.transpose else -1
-            )
-        if p.bias_term:
-            bias = initializer(p.bias_filler, k.params[1], f"{_PATH}.bias_filler")
-            if bias != "zeros":
-                found["bias_initializer"] = bias
-        return found
+            return kernel, []
+        return kernel, [k.weight("bias", 1, reorder_axis((p.num_output,), 0, made))]
+
+    def _kernel_start(self, k: Lowering) -> dict[str, Argument]:
+        """The kernel's initializer, where the net trains or names one."""
+        p = self.p
+        if not k.trains and not p.has("weight_filler"):
+            return {}
+        path, axis = f"{_PATH}.weight_filler", 0 if p.transpose else -1
+        start = initializer(p.weight_filler, k.params[0], path, axis=axis)
+        return {"kernel_initializer": start}
+
+    def _bias_start(self, k: Lowering) -> dict[str, Argument]:
+        if not self.p.bias_term:
+            self.p.mark_read("bias_filler")
+            return {}
+        bias = initializer(self.p.bias_filler, k.params[1], f"{_PATH}.bias_filler")
+        return {} if bias == "zeros" else {"bias_initializer": bias}

@@ -55,6 +55,8 @@ class LoweredNet:
     """What differs from Caffe, and in which layer."""
     root: Path = Path()
     """The folder from which the net names files."""
+    prefix: str = ""
+    """What the names of files beside the net's script begin with."""
     arrays: dict[str, FloatArray] = field(default_factory=dict)
     """What lies in .npy files beside model.py."""
     stubs: Stubs = field(default_factory=lambda: Stubs(LAYERS))
@@ -75,6 +77,7 @@ class LoweredNet:
 
     def add_array(self, stem: str, array: FloatArray) -> str:
         """The name of the file that an array gets: `stem`.npy, then `stem`_2.npy."""
+        stem = self.prefix + stem
         taken = sum(name.startswith(stem) for name in self.arrays)
         name = f"{stem}_{taken + 1}.npy" if taken else f"{stem}.npy"
         self.arrays[name] = array
@@ -165,6 +168,11 @@ class Lowering:
             return net.owners.get((layer.index, 0), (layer.index, 0))
 
         return [layer for layer in net.layers if owner(layer) == owner(self.layer)]
+
+    @property
+    def shares_partly(self) -> bool:
+        """Whether another layer has some of the parameters, but not all."""
+        return self._whole.net.shares_partly(self.layer)
 
     def shape_of(self, blob: Blob, *, largest: bool = False) -> Shape:
         """The shape of any blob of the net; `largest` of both phases, not None."""
@@ -270,7 +278,8 @@ class Lowering:
             "settings than the layer that it shares with",
             field="param",
             help="Keras shares whole layers: share every blob between layers with "
-            "equal settings",
+            "equal settings; only Convolution, Deconvolution and InnerProduct may have a "
+            "kernel or a bias of their own",
         )
 
     def find_file(self, named: str) -> Path | None:

@@ -12,7 +12,8 @@ def fuse_activations(net: Net) -> Net:
     """Drops each in-place activation whose producer can take it, and notes it there.
 
     Only in place: elsewhere the blob before the activation has a name that users know.
-    Layers that share parameters are one Keras layer, so all of them fuse alike or none.
+    Layers that share parameters are one Keras layer, so all of them fuse alike or none;
+    none if they share the kernel alone, behind which each adds its bias.
     """
     candidates = _candidates(net)
     groups = _sharing_groups(net)
@@ -52,6 +53,7 @@ def _candidates(net: Net) -> dict[int, Layer]:
             and len(producer.tops) == 1
             and producer.phases == layer.phases
             and len(consumers[bottom]) == 1
+            and not net.shares_partly(producer)
             and not producer.message.loss_weight
             and not layer.message.loss_weight
         ):

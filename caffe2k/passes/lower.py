@@ -9,6 +9,8 @@ from caffe2k.codegen.names import keras_name
 from caffe2k.codegen.program import (
     Call,
     KerasLayer,
+    LossTerm,
+    MetricTerm,
     ModelInput,
     ModelOutput,
     Program,
@@ -28,15 +30,20 @@ from caffe2k.passes.layouts import Layouts, choose_layouts
 
 
 def lower(
-    net: Net, form: DataFormat, diagnostics: Diagnostics, root: Path = Path()
+    net: Net,
+    form: DataFormat,
+    diagnostics: Diagnostics,
+    root: Path = Path(),
+    prefix: str = "",
 ) -> LoweredNet:
     """The net as Keras calls; a layer that can't be said in Keras is a diagnostic.
 
-    `root` is the folder that files are named from. After a diagnostic the net that is
+    `root` is the folder that files are named from, `prefix` begins the names of those
+    that are written. After a diagnostic the net that is
     returned has the layers that were lowered.
     """
     layouts = choose_layouts(net, form, set(_boundary_blobs(net)))
-    whole = LoweredNet(net, form, Program(net.name), root=root)
+    whole = LoweredNet(net, form, Program(net.name), root=root, prefix=prefix)
     failed: set[int] = set()
     for layer in _sources_first(net.layers):
         if failed and _hinges_on(layer, failed, whole):
@@ -170,6 +177,10 @@ def _close(whole: LoweredNet) -> None:
     for blob in whole.inner_losses:
         if whole.tensors[blob] not in _needed(program):
             _add_output(whole, blob)
+    if len(program.losses) == 1 and (
+        whole.inner_losses or not program.losses[0].weight
+    ):
+        program.metrics.append(_loss_value(program.losses[0]))
     needed = _needed(program)
     program.steps = [s for s in program.steps if needed.intersection(s.outputs)]
     used = {t for step in program.steps for t in step.inputs}
@@ -179,6 +190,14 @@ def _close(whole: LoweredNet) -> None:
             shape = whole.layouts[blob].keras_shape(net.shapes[blob])
             comments = whole.source_comments[blob]
             program.inputs.append(ModelInput(blob.name, name, shape, tensor, comments))
+
+
+def _loss_value(loss: LossTerm) -> MetricTerm:
+    """A metric for the one loss of compile(): Keras tells its weighted sum with others."""
+    call = Call(
+        runtime("metrics", "LossValue"), (loss.call,), (("name", f"{loss.top}_value"),)
+    )
+    return MetricTerm(loss.caffe_name, loss.top, loss.output, loss.target_blob, call)
 
 
 def _add_output(whole: LoweredNet, blob: Blob) -> None:

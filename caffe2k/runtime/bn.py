@@ -3,6 +3,8 @@
 import keras
 from keras import initializers, ops
 
+from . import averages
+
 
 @keras.saving.register_keras_serializable(package="caffe_runtime")
 class BN(keras.layers.Layer):
@@ -57,8 +59,8 @@ class BN(keras.layers.Layer):
     def call(self, inputs):
         x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
         others = [a for a in range(len(x.shape)) if a != self.axis % len(x.shape)]
-        mean = ops.mean(x, axis=others, keepdims=True)
-        variance = ops.mean(ops.square(x - mean), axis=others, keepdims=True)
+        mean = averages.mean(x, others)
+        variance = averages.mean(ops.square(x - mean), others)
         shape = self._statistics_shape(x.shape)
         out = (x - mean) / ops.sqrt(variance + self.epsilon)
         out = out * ops.reshape(self.scale, shape) + ops.reshape(self.bias, shape)

@@ -16,7 +16,8 @@ import numpy as np
 from keras import ops
 
 from .finetune import share_weights
-from .training_log import Output, TrainingLog
+from .forward import batch_loss, forward
+from .training_log import Output, TrainingLog, model_outputs
 
 
 class IterationCallback(keras.callbacks.Callback):
@@ -40,6 +41,11 @@ class IterationCallback(keras.callbacks.Callback):
             self._batches = 0
             self.iteration += 1
             self.on_iteration_end(self.iteration, logs)
+
+    @property
+    def makes_update(self):
+        """Whether the batch that has begun is the last one of its iteration."""
+        return self._batches == self._batches_per_iteration - 1
 
     def on_iteration_begin(self, iteration):
         """Before an update; `iteration` updates have been made."""
@@ -149,25 +155,33 @@ class SmoothedLoss(IterationCallback):
 
     def on_iteration_end(self, iteration, logs):
         if self._measured:
-            self._losses.append(self._sum / self._batches_per_iteration)
-            self.on_loss(iteration - 1, self._smoothed(), logs)
+            loss = self._sum / self._batches_per_iteration
+            smoothed = self.smoothed_with(loss)
+            self._losses.append(loss)
+            self.on_loss(iteration - 1, smoothed, logs)
 
-    def _smoothed(self):
-        return sum(self._losses) / len(self._losses)
+    def smoothed_with(self, loss):
+        """What the smoothed loss will be after an iteration with this loss."""
+        losses = collections.deque(self._losses, self._losses.maxlen)
+        losses.append(loss)
+        return sum(losses) / len(losses)
 
 
 class Display(SmoothedLoss):
     """Prints the smoothed loss, outputs and learning rate every `every` iterations.
 
     `outputs` are the blobs to print; their values are those of the iteration's last
-    batch.
+    batch. Where some are outputs of the model, which Keras's logs don't hold, `data` is
+    the Stream that is trained on.
     """
 
-    def __init__(self, every, outputs=(), average_loss=1, log=None):
+    def __init__(self, every, outputs=(), average_loss=1, data=None, log=None):
         super().__init__(average_loss)
         self.every = every
         self.outputs = outputs
+        self.data = data
         self.log = log or TrainingLog()
+        self._predicted = {}
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
@@ -176,17 +190,21 @@ class Display(SmoothedLoss):
     def measures(self, iteration):
         return -iteration % self.every < self._losses.maxlen
 
-    def on_iteration_begin(self, iteration):
-        if iteration % self.every == 0:
+    def on_train_batch_begin(self, batch, logs=None):
+        super().on_train_batch_begin(batch, logs)
+        if self.iteration % self.every == 0 and self.makes_update:
             self._sync()
             rate = self.model.optimizer.learning_rate
             self._rate = float(ops.convert_to_numpy(rate))
+            if self.data is not None:
+                predicted = forward(self.model, self.data.peek()[0])
+                self._predicted = model_outputs(self.outputs, predicted)
 
     def on_loss(self, iteration, loss, logs):
         if iteration % self.every == 0:
-            self._display(iteration, loss, logs)
+            self._display(iteration, loss, {**logs, **self._predicted})
 
-    def _display(self, iteration, loss, logs):
+    def _display(self, iteration, loss, values):
         now = time.monotonic()
         seconds = now - self._watch
         speed = (iteration - self._last) / (seconds or 1)
@@ -196,14 +214,13 @@ class Display(SmoothedLoss):
             f"iters), loss = {loss:.6g}",
             "solver.cpp:239",
         )
-        self.log.outputs("Train", self.outputs, logs, "solver.cpp:258")
+        self.log.outputs("Train", self.outputs, values, "solver.cpp:258")
         rate = f"Iteration {iteration}, lr = {self._rate:.6g}"
         self.log.line(rate, "sgd_solver.cpp:112")
 
     def display_last(self, iteration, loss):
         """Prints the smoothed loss once more, with the `loss` of a batch behind it."""
-        self._losses.append(loss)
-        text = f"Iteration {iteration}, loss = {self._smoothed():.6g}"
+        text = f"Iteration {iteration}, loss = {self.smoothed_with(loss):.6g}"
         self.log.line(text, "solver.cpp:327")
 
 
@@ -225,12 +242,8 @@ class LastForward(IterationCallback):
             self.display.display_last(iteration, self._loss())
 
     def _loss(self):
-        x, *rest = next(self.solve.data)
-        y = rest[0] if rest else None
-        with _untouched_metrics(self.model):
-            predicted = self.model(x, training=True)
-            loss = self.model.compute_loss(x, y, predicted, training=True)
-        return float(ops.convert_to_numpy(loss))
+        batch = next(self.solve.data)
+        return batch_loss(self.model, batch, self.model(batch[0], training=True))
 
 
 class TestNet:
@@ -303,39 +316,30 @@ class Evaluation(IterationCallback):
 def evaluate(model, data, test_iter, outputs=(), log=None):
     """Tests `model` on the next `test_iter` batches of the iterator `data`.
 
-    Prints the `outputs` (without them, all that Keras computes), and returns by Keras's
-    names each one's mean over the batches: the loss, the metrics, and what layers compute
-    of a whole batch, such as LossEndpoint (Solver::Test). Also where batches count
-    differently many labels. A vector has a line for each of its values.
+    Prints the `outputs` (without them, all that Keras computes), and returns each number's
+    mean over the batches, also where batches count differently many labels: the loss and
+    the metrics by Keras's names, outputs of the model by their own. (Solver::Test)
     """
-    inner = _batch_outputs(model)
+    means = batch_means(model, data, test_iter, outputs)
+    printed = outputs or [Output(name, name) for name in means]
+    (log or TrainingLog()).outputs("Test", printed, means, "solver.cpp:414")
+    own = {output.top: means.pop(output) for output in outputs if not output.key}
+    return {name: value for name, value in own.items() if not np.ndim(value)} | means
+
+
+def batch_means(model, data, test_iter, outputs=()):
+    """The means over `test_iter` batches: of what Keras computes, by its names, and by
+    the `outputs` themselves of those that are outputs of the model."""
     sums = collections.Counter()
     for _ in range(test_iter):
         batch = next(data)
         model.reset_metrics()
         values = model.test_on_batch(*batch, return_dict=True)
-        if inner:
-            predictions = model.predict_on_batch(batch[0])
-            values.update({name: predictions[name][0] for name in inner})
+        if not all(output.key for output in outputs):
+            values |= model_outputs(outputs, model.predict_on_batch(batch[0]))
         for name, value in values.items():
             sums[name] = sums[name] + np.asarray(value, "float64")
-    means = {name: _plain(total / test_iter) for name, total in sums.items()}
-    outputs = outputs or [Output(name, name) for name in means]
-    (log or TrainingLog()).outputs("Test", outputs, means, "solver.cpp:414")
-    return means
-
-
-def _batch_outputs(model):
-    """The outputs that say the same for every sample: one number of the whole batch."""
-    output = getattr(model, "output", None)
-    if not isinstance(output, dict):
-        return []
-    return [
-        name
-        for name, tensor in output.items()
-        if tuple(tensor.shape) == (1,)
-        or getattr(tensor._keras_history.operation, "repeats_number", False)
-    ]
+    return {name: _plain(total / test_iter) for name, total in sums.items()}
 
 
 def _plain(mean):

@@ -26,8 +26,6 @@ class CenterLoss(keras.layers.Layer):
         ValueError: for another distance, or more than one label for a sample.
     """
 
-    repeats_number = True
-
     def __init__(
         self,
         classes,

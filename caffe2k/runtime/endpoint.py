@@ -22,8 +22,6 @@ class LossEndpoint(keras.layers.Layer):
         loss_weight: Caffe's loss_weight.
     """
 
-    repeats_number = True
-
     def __init__(self, loss, loss_weight=1.0, **kwargs):
         # Labels must not be rounded to half precision.
         super().__init__(autocast=False, **kwargs)

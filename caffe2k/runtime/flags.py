@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import gc
 
 import keras
 import numpy as np
@@ -91,6 +92,8 @@ def chosen_device(args):
             yield
     finally:
         keras.config.set_dtype_policy(policy)
+        # fit leaves its iterator in a cycle; TensorFlow ends it only while Python runs.
+        gc.collect()
 
 
 def show(model, args):

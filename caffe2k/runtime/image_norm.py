@@ -8,6 +8,8 @@ differs from it a little. Both classes give the gradient by adding zeros such as
 import keras
 from keras import ops
 
+from . import averages
+
 
 @keras.saving.register_keras_serializable(package="caffe_runtime")
 class MVN(keras.layers.Layer):
@@ -38,7 +40,7 @@ class MVN(keras.layers.Layer):
         return ops.cast(centered, self.compute_dtype)
 
     def _mean(self, x):
-        return ops.mean(x, tuple(self.axes), keepdims=True)
+        return averages.mean(x, self.axes)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -176,8 +176,6 @@ class BatchAccuracy(keras.layers.Layer):
         ValueError: if `top_k` exceeds the classes, or shapes do not match.
     """
 
-    repeats_number = True
-
     def __init__(self, top_k=1, axis=-1, ignore_label=None, per_class=False, **kwargs):
         # Labels must not be rounded to half precision.
         super().__init__(autocast=False, **kwargs)
@@ -201,3 +199,24 @@ class BatchAccuracy(keras.layers.Layer):
             "ignore_label": self.ignore_label,
             "per_class": self.per_class,
         }
+
+
+@keras.saving.register_keras_serializable(package="caffe_runtime")
+class LossValue(keras.metrics.Mean):
+    """The value of a loss that compile() takes beside losses inside the model.
+
+    Keras's own number for it is the sum of them all.
+
+    Args:
+        loss: a keras.losses.Loss or its serialized form.
+    """
+
+    def __init__(self, loss, **kwargs):
+        super().__init__(**kwargs)
+        self.loss = keras.losses.get(loss)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        return super().update_state(self.loss(y_true, y_pred, sample_weight))
+
+    def get_config(self):
+        return {**super().get_config(), "loss": keras.losses.serialize(self.loss)}

@@ -37,8 +37,6 @@ class MultiBoxLoss(keras.layers.Layer):
         loss_weight: Caffe's loss_weight.
     """
 
-    repeats_number = True
-
     def __init__(self, num_classes, loss_weight=1.0, **kwargs):
         names = {field.name for field in dataclasses.fields(MultiBoxSettings)}
         given = {name: kwargs.pop(name) for name in names & kwargs.keys()}

@@ -7,6 +7,8 @@ averages and has the learned scale and shift inside.
 import keras
 from keras import ops
 
+from . import averages
+
 NORM_REGIONS = ("ACROSS_CHANNELS", "WITHIN_CHANNEL")
 
 
@@ -189,8 +191,8 @@ class BatchNorm(keras.layers.Layer):
             mean, variance = (ops.reshape(s, shape) for s in self._global_statistics())
         else:
             others = [a for a in range(len(x.shape)) if a != axis]
-            mean = ops.mean(x, axis=others, keepdims=True)
-            variance = ops.mean(ops.square(x - mean), axis=others, keepdims=True)
+            mean = averages.mean(x, others)
+            variance = averages.mean(ops.square(x - mean), others)
             self._update(x, mean, variance)
         out = (x - mean) / ops.sqrt(variance + self.epsilon)
         return ops.cast(out, self.compute_dtype)

@@ -24,6 +24,33 @@ def _measures(confusion):
     return ops.stack([accuracy, recall, jaccard])
 
 
+def _last_best(y_pred, axis):
+    """Returns the class of the largest score, the last of equals, with 1 at `axis`."""
+    from_behind = ops.argmax(ops.flip(y_pred, axis), axis, keepdims=True)
+    return y_pred.shape[axis] - 1 - ops.cast(from_behind, "int32")
+
+
+def _by_class(marks, axis):
+    """Returns marks as (pixels, classes) of zeros and ones."""
+    last = ops.moveaxis(marks, axis, -1)
+    return ops.cast(ops.reshape(last, (-1, marks.shape[axis])), "float32")
+
+
+def _confusion(y_true, y_pred, axis, ignore_labels):
+    """Returns the matrix (label, prediction), and whether a label is no class."""
+    axis = labels.class_axis(y_pred, axis)
+    wanted = labels.align(y_true, y_pred, axis)
+    counted = ops.ones_like(wanted, dtype="bool")
+    for label in ignore_labels:
+        counted = ops.logical_and(counted, wanted != label)
+    actual = labels.one_hot(ops.where(counted, wanted, -1), y_pred, axis)
+    predicted = labels.one_hot(_last_best(y_pred, axis), y_pred, axis)
+    actual, predicted = (_by_class(x, axis) for x in (actual, predicted))
+    confusion = ops.cast(ops.matmul(ops.transpose(actual), predicted), "int32")
+    known = ops.any(labels.one_hot(wanted, y_pred, axis), axis, keepdims=True)
+    return confusion, ops.any(ops.logical_and(counted, ~known))
+
+
 @keras.saving.register_keras_serializable(package="caffe_runtime")
 class SegAccuracy(keras.metrics.Metric):
     """The vector (3,) of pixel accuracy, mean recall and mean Jaccard index (IoU).
@@ -70,33 +97,13 @@ class SegAccuracy(keras.metrics.Metric):
         if sample_weight is not None:
             raise ValueError("SegAccuracy counts pixels, and takes no sample_weight")
         y_true, y_pred = map(ops.convert_to_tensor, (y_true, y_pred))
-        axis = labels.class_axis(y_pred, self.axis)
-        wanted = labels.align(y_true, y_pred, axis)
-        counted = ops.ones_like(wanted, dtype="bool")
-        for label in self.ignore_labels:
-            counted = ops.logical_and(counted, wanted != label)
-        actual = labels.one_hot(ops.where(counted, wanted, -1), y_pred, axis)
-        predicted = labels.one_hot(self._last_best(y_pred, axis), y_pred, axis)
-        actual, predicted = (self._by_class(x, axis) for x in (actual, predicted))
-        confusion = ops.cast(ops.matmul(ops.transpose(actual), predicted), "int32")
+        confusion, bad = _confusion(y_true, y_pred, self.axis, self.ignore_labels)
         if not self.reset:
             confusion = confusion + self.confusion
             self.confusion.assign(confusion)
-        known = ops.any(labels.one_hot(wanted, y_pred, axis), axis, keepdims=True)
-        bad = ops.any(ops.logical_and(counted, ~known))
         measures = ops.where(bad, float("nan"), _measures(confusion))
         self.total.assign_add(measures)
         self.batches.assign_add(1.0)
-
-    def _last_best(self, y_pred, axis):
-        """Returns the class of the largest score, the last of equals, with 1 at `axis`."""
-        from_behind = ops.argmax(ops.flip(y_pred, axis), axis, keepdims=True)
-        return self.num_classes - 1 - ops.cast(from_behind, "int32")
-
-    def _by_class(self, marks, axis):
-        """Returns marks as (pixels, classes) of zeros and ones."""
-        last = ops.moveaxis(marks, axis, -1)
-        return ops.cast(ops.reshape(last, (-1, self.num_classes)), "float32")
 
     def result(self):
         return self.total / ops.maximum(self.batches, 1.0)
@@ -108,4 +115,41 @@ class SegAccuracy(keras.metrics.Metric):
             "ignore_labels": self.ignore_labels,
             "axis": self.axis,
             "reset": self.reset,
+        }
+
+
+@keras.saving.register_keras_serializable(package="caffe_runtime")
+class BatchSegAccuracy(keras.layers.Layer):
+    """The batch's three measures for [scores, labels], where the net computes the labels.
+
+    Returns them as often as there are samples: (batch, *measures_shape). There is no
+    gradient. PSPNet's Caffe: seg_accuracy_layer.cpp with `reset`.
+
+    Args:
+        ignore_labels, axis: as in SegAccuracy.
+        measures_shape: how the three lie in the output, (1, 1, 3) in Caffe's order.
+    Raises:
+        ValueError: if shapes do not match.
+    """
+
+    def __init__(self, ignore_labels=(), axis=-1, measures_shape=(1, 3, 1), **kwargs):
+        # Labels must not be rounded to half precision.
+        super().__init__(autocast=False, **kwargs)
+        self.ignore_labels = tuple(ignore_labels)
+        self.axis = axis
+        self.measures_shape = tuple(measures_shape)
+
+    def call(self, inputs):
+        y_pred, y_true = map(ops.stop_gradient, inputs)
+        confusion, bad = _confusion(y_true, y_pred, self.axis, self.ignore_labels)
+        measures = ops.where(bad, float("nan"), _measures(confusion))
+        measures = ops.reshape(measures, self.measures_shape)
+        return ops.broadcast_to(measures, [ops.shape(y_pred)[0], *measures.shape])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "ignore_labels": self.ignore_labels,
+            "axis": self.axis,
+            "measures_shape": self.measures_shape,
         }

@@ -40,7 +40,7 @@ class Place:
     training data and then of each test net's. seed: what the data's random order and
     crops were drawn from, None if it isn't known. random: the states of what Dropout and
     the like draw from, which Keras does not save. policy: what a learning rate policy
-    has seen.
+    has seen. type: the solver's, such as SGD, None if it isn't known.
     """
 
     iteration: int
@@ -48,6 +48,7 @@ class Place:
     seed: int | None = None
     random: list = dataclasses.field(default_factory=list)
     policy: dict = dataclasses.field(default_factory=dict)
+    type: str | None = None
 
     def skip(self, streams):
         """Brings fresh streams to the place where they were left."""
@@ -120,9 +121,15 @@ def restore(model, path):
 
     Raises ValueError where they don't fit the model or its optimizer.
     """
+    place = read_place(path)
+    if place.type not in (None, _solver_type(model)):
+        raise ValueError(
+            f"{path} is of the solver type {place.type}, whose history is no "
+            f"{_solver_type(model)}'s: resume with that type, or begin anew with its "
+            "weights, --weights"
+        )
     model.optimizer.build(model.trainable_variables)
-    states = read_place(path).random
-    for variable, state in zip(_random_states(model), states, strict=False):
+    for variable, state in zip(_random_states(model), place.random, strict=False):
         variable.assign(state)
     if zipfile.is_zipfile(path):
         with warnings.catch_warnings():
@@ -156,6 +163,11 @@ def _restore_history(model, group, path):
                 )
             target.assign(values)
     optimizer.resume_at(json.loads(group.attrs["place"])["iteration"])
+
+
+def _solver_type(model):
+    """Caffe's name of the optimizer."""
+    return type(model.optimizer).__name__.removeprefix("Caffe")
 
 
 def _random_states(model):
@@ -236,6 +248,7 @@ class Snapshot(IterationCallback):
             self.seed,
             [state.tolist() for state in states],
             self.policy.state() if self.policy is not None else {},
+            _solver_type(self.model),
         )
         try:
             self.model.save(partial)

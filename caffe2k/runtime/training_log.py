@@ -5,22 +5,45 @@ import sys
 import time
 from typing import NamedTuple
 
+import numpy as np
+
 
 class Output(NamedTuple):
-    """An output blob of Caffe's net: its name, what Keras calls it, its loss_weight.
+    """An output blob of Caffe's net: its name, what Keras's logs call it, its loss_weight.
 
-    Where Keras only has the weighted value, `weighted` is true.
+    Where the logs only have the weighted value, `weighted` is true. A blob without a
+    `key` in them is the model's output `top`: where it is `repeated` for each sample
+    it counts once; with `channels_last` the blob's second axis stands last.
     """
 
     top: str
-    key: str
+    key: str = ""
     loss_weight: float = 0.0
     weighted: bool = False
+    repeated: bool = False
+    channels_last: bool = False
 
     def value(self, values):
-        """The blob's own value, without its weight, from Keras's `values` by key."""
-        value = values[self.key]
+        """The blob without its weight; `values` has it by `key`, or else by this Output."""
+        value = values[self.key or self]
         return value / self.loss_weight if self.weighted else value
+
+
+def model_outputs(outputs, predicted):
+    """Of the `outputs` those without a key: their blobs, in Caffe's axis order.
+
+    `predicted` is what the model gave, a dict or its only output.
+    """
+    found = {}
+    for output in outputs:
+        if output.key:
+            continue
+        value = predicted[output.top] if isinstance(predicted, dict) else predicted
+        value = np.asarray(value, "float64")
+        if output.repeated:
+            value = np.atleast_1d(value)[0]
+        found[output] = np.moveaxis(value, -1, 1) if output.channels_last else value
+    return found
 
 
 class TrainingLog:
@@ -49,7 +72,7 @@ class TrainingLog:
         print(text, flush=True)
 
     def outputs(self, net, outputs, values, place):
-        """Prints the values of a net's outputs, a line for each number of a vector."""
+        """Prints the values of a net's outputs, a line for each number of a blob."""
         number = 0
         for output in outputs:
             for value in _numbers(output.value(values)):

@@ -40,7 +40,12 @@ and on the JAX and torch backends where those are installed.
 Every layer takes `name`, `bottom`, `top`, `param` (`name`, `lr_mult`, `decay_mult`, `share_mode`),
 `loss_weight`, `propagate_down`, `include`, `exclude` and `phase`. Fillers are constant, uniform, gaussian
 with `sparse`, xavier, msra, positive_unitball and bilinear, with `variance_norm`. A setting that is not
-translated is a diagnostic, never dropped in silence.
+translated is a diagnostic, never dropped in silence: an error, or a warning where Caffe's layer does not
+look at it either.
+
+Layers that share all their parameters (`param { name }`) are one Keras layer. Convolution, Deconvolution
+and InnerProduct may also share the kernel and have biases of their own, or the reverse: the kernel is
+then a layer without bias, and each bias a `Bias` layer behind it.
 
 | type | in Keras | cases | worst forward | worst gradient |
 | --- | --- | --- | --- | --- |

@@ -330,6 +330,22 @@ def test_seg_accuracy(form: str, tmp_path: Path) -> None:
     assert error(found.out["out"], rules.seg_measures(matrix)) <= 1e-6
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_seg_accuracy_of_a_label_that_the_net_computes(
+    form: str, tmp_path: Path
+) -> None:
+    """As of a label that is shrunk to the size of the scores."""
+    inputs = {"x": normal(2, 3, 4, 5), "whole": labels(3, 2, 1, 7, 9)}
+    inputs["whole"][0, 0, 0] = 255
+    shrunk = 'layer { name: "s" type: "Interp" bottom: "whole" top: "y" '
+    shrunk += "interp_param { shrink_factor: 2 } }\n"
+    net = op("SegAccuracy", "x y", "seg_accuracy_param { ignore_label: 255 }")
+    matrix = rules.confusion(inputs["x"], inputs["whole"][:, :, ::2, ::2], (255,))
+    found = passes(tmp_path, inputs, shrunk + net, form)
+    assert found.out["out"].shape == (2, 1, 1, 3)
+    assert error(found.out["out"][1, 0, 0], rules.seg_measures(matrix)) <= 1e-6
+
+
 def test_labels_that_the_net_computes(tmp_path: Path) -> None:
     """A sliced label, as of several tasks: loss and accuracy are layers."""
     inputs = {"x": normal(6, 3), "all": labels(3, 6, 2)}

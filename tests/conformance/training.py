@@ -77,7 +77,9 @@ def _record_tests(train: ModuleType, run: Run, patch: pytest.MonkeyPatch) -> Non
         def evaluate(self, trained: object, log: object) -> dict[str, float]:
             values: dict[str, float] = super().evaluate(trained, log)
             iteration = int(trained.optimizer.iterations)  # type: ignore[attr-defined]
-            run.tests[iteration] = {o.top: o.value(values) for o in self.outputs}
+            run.tests[iteration] = {
+                o.top: o.value(values) if o.key else values[o.top] for o in self.outputs
+            }
             return values
 
     patch.setattr(train, "TestNet", RecordedNet)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caffe2k.runtime.losses import SoftmaxWithLoss
-from caffe2k.runtime.segmentation import SegAccuracy
+from caffe2k.runtime.segmentation import BatchSegAccuracy, SegAccuracy
 
 RNG = np.random.default_rng(15)
 
@@ -79,3 +79,16 @@ def test_evaluate_and_serialization(check):
 def test_refuses_sample_weights():
     with pytest.raises(ValueError, match="sample_weight"):
         SegAccuracy(4, axis=1).update_state(*batch()[::-1], sample_weight=np.ones(2))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_of_a_batch_as_a_layer(channels_last, check, vjp):
+    scores, labels = batch(ignored=(255,))
+    measures = loss_rules.seg_measures(loss_rules.confusion(scores, labels, (255,)))
+    shape = (1, 3, 1) if channels_last else (1, 1, 3)
+    if channels_last:
+        scores, labels = (x.transpose(0, 2, 3, 1) for x in (scores, labels))
+    layer = BatchSegAccuracy((255,), -1 if channels_last else 1, shape)
+    out, diffs = vjp(lambda *pair: layer(pair), [scores, labels], np.ones((2, *shape)))
+    check(out, np.broadcast_to(measures.reshape(shape), (2, *shape)))
+    assert not any(np.any(diff) for diff in diffs)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from caffe2k.runtime.callbacks import IterationCallback
-from caffe2k.runtime.optimizers import CaffeAdam, CaffeSGD
+from caffe2k.runtime.optimizers import CaffeAdaGrad, CaffeAdam, CaffeNesterov, CaffeSGD
 from caffe2k.runtime.snapshots import (
     LATEST,
     Place,
@@ -80,10 +80,20 @@ def test_a_snapshot_on_demand(tmp_path):
     assert signal.getsignal(signal.SIGHUP) is before
 
 
-def test_another_optimizer_is_refused(tmp_path):
+@pytest.mark.parametrize("solver", [CaffeAdam, CaffeNesterov, CaffeAdaGrad])
+def test_another_solver_type_is_refused(solver, tmp_path):
+    """Whether it has as many histories or not."""
     trained(tmp_path)
+    with pytest.raises(ValueError, match="is of the solver type SGD, whose history is"):
+        restore(model_with(solver(0.1)), str(tmp_path / "net_iter_4.keras"))
+
+
+def test_another_net_is_refused(tmp_path):
+    trained(tmp_path)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, name="ip")])
+    model.compile(CaffeSGD(0.1), loss="mse")
     with pytest.raises(ValueError, match="another net or optimizer"):
-        restore(model_with(CaffeAdam(0.1)), str(tmp_path / "net_iter_4.keras"))
+        restore(model, str(tmp_path / "net_iter_4.keras"))
 
 
 def test_what_is_no_snapshot(tmp_path):
@@ -114,7 +124,7 @@ def test_a_history_of_caffe(tmp_path):
         for slot in range(2):
             file[f"caffe_state/{slot}/ip/kernel"] = kernel * 10**slot
             file[f"caffe_state/{slot}/ip/bias"] = bias * 10**slot
-        place = {"iteration": 6, "batches": [12], "seed": None}
+        place = {"iteration": 6, "batches": [12], "seed": None, "type": "Adam"}
         file["caffe_state"].attrs["place"] = json.dumps(place)
     model = model_with(CaffeAdam(0.1, iter_size=2))
     restore(model, str(path))
@@ -123,8 +133,8 @@ def test_a_history_of_caffe(tmp_path):
     np.testing.assert_array_equal(np.asarray(mean), kernel)
     np.testing.assert_array_equal(np.asarray(square), kernel * 10)
     np.testing.assert_array_equal(np.asarray(square_bias), bias * 10)
-    assert read_place(str(path)) == Place(6, [12])
-    with pytest.raises(ValueError, match="another solver type"):
+    assert read_place(str(path)) == Place(6, [12], type="Adam")
+    with pytest.raises(ValueError, match="solver type Adam"):
         restore(model_with(CaffeSGD(0.1)), str(path))
     with h5py.File(path, "a") as file:
         del file["caffe_state/1/ip/bias"]

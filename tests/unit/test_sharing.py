@@ -6,7 +6,7 @@ import pytest
 
 from caffe2k.diagnostics import Diagnostics, TranslationError
 from caffe2k.passes.weight_plan import multipliers
-from tests.unit.nets import body, convolution, dense, entry, translated
+from tests.unit.nets import body, convolution, dense, entry, layer, translated
 
 TWO = entry("a", 2, 3, 8, 8) + entry("b", 2, 3, 8, 8)
 SHARED = 'param { name: "w" } param { name: "v" }'
@@ -59,10 +59,79 @@ def test_shapes_must_agree() -> None:
     assert "shared-param-shape" in codes(text)
 
 
-def test_half_a_layer_can_t_be_shared() -> None:
-    half = 'param { name: "w" }'
-    text = TWO + convolution("ca", "a", half) + convolution("cb", "b", half)
-    assert codes(text) == ["partial-sharing"]
+HALF = 'param { name: "w" }'
+
+
+def test_a_shared_kernel_leaves_each_its_bias() -> None:
+    other = HALF + " param { lr_mult: 3 }"
+    text = TWO + convolution("ca", "a", HALF) + convolution("cb", "b", other)
+    assert body(text) == [
+        'a = keras.Input((8, 8, 3), name="a")',
+        'b = keras.Input((8, 8, 3), name="b")',
+        'ca = layers.Conv2D(4, 3, use_bias=False, name="ca")',
+        "x = ca(a)",
+        'ca_2 = Bias([3], name="ca_bias")(x)',
+        "x = ca(b)",
+        'x = Bias([3], name="cb_bias")(x)',
+        'return keras.Model([a, b], {"ca": ca_2, "cb": x}, name="model")',
+    ]
+    whole = translated(text).whole
+    assert multipliers(whole) == {
+        ("ca", "kernel"): (1.0, 1.0),
+        ("ca_bias", "bias"): (1.0, 1.0),
+        ("cb_bias", "bias"): (3.0, 1.0),
+    }
+
+
+def test_a_third_layer_may_share_both() -> None:
+    three = TWO + entry("c", 2, 3, 8, 8)
+    text = three + "".join(
+        dense(f"ip_{x}", x, 5, shared)
+        for x, shared in (("a", SHARED), ("b", HALF), ("c", SHARED))
+    )
+    plan = translated(text).plan
+    found = {
+        p.keras_name: [b.caffe_layer for b in p.weights[0].blobs] for p in plan.layers
+    }
+    assert found == {
+        "ip_a": ["ip_a", "ip_b", "ip_c"],
+        "ip_a_bias": ["ip_a", "ip_c"],
+        "ip_b_bias": ["ip_b"],
+    }
+
+
+def test_an_activation_stays_behind_the_bias() -> None:
+    relu = [layer(f"r{x}", "ReLU", f"c{x}", f"c{x}") for x in "ab"]
+    text = TWO + convolution("ca", "a", HALF) + relu[0]
+    found = body(text + convolution("cb", "b", HALF) + relu[1])
+    assert 'x = layers.ReLU(name="rb")(x)' in found
+    assert not any("activation=" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # The kernels have other settings.
+        convolution("ca", "a", HALF)
+        + layer(
+            "cb",
+            "Convolution",
+            "b",
+            more=f"convolution_param {{ num_output: 4 kernel_size: 3 pad: 1 }} {HALF}",
+        ),
+        # As many values in another shape.
+        convolution("ca", "a", HALF)
+        + entry("c", 2, 27)
+        + dense("ip", "c", 4, 'param { name: "w" share_mode: PERMISSIVE }'),
+        # A type that is not split in two.
+        "".join(
+            layer(f"s{x}", "Scale", x, more=f"scale_param {{ bias_term: true }} {HALF}")
+            for x in "ab"
+        ),
+    ],
+)
+def test_what_can_t_be_shared(text: str) -> None:
+    assert codes(TWO + text) == ["partial-sharing"]
 
 
 def test_param_blocks_beyond_the_blobs() -> None:

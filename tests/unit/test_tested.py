@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from caffe2k.diagnostics import TranslationError
+from caffe2k.schema import caffe_pb2
 from caffe2k.translation import Translation, translate
 
 NET = """
@@ -93,3 +95,26 @@ def test_what_is_wrong_in_a_test_net_is_an_error(tmp_path: Path) -> None:
             tmp_path,
             f'net: "net.prototxt" test_iter: 1 test_net_param {{ {NET % ""} {bad} }}',
         )
+
+
+def test_arrays_of_two_test_nets_have_names_of_their_own(tmp_path: Path) -> None:
+    infogain = """
+    layer { name: "gain" type: "InfogainLoss" bottom: "ip" bottom: "label" top: "gain"
+      infogain_loss_param { source: "%s" } }
+    """
+    for number, name in enumerate(("one", "two"), 1):
+        matrix = caffe_pb2.BlobProto(data=[float(number)] * 25)
+        matrix.shape.dim.extend([5, 5])
+        (tmp_path / f"{name}.binaryproto").write_bytes(matrix.SerializeToString())
+        net = NET % "" + infogain % f"{name}.binaryproto"
+        (tmp_path / f"{name}.prototxt").write_text(net, encoding="utf-8")
+    found = translated(
+        tmp_path,
+        'train_net: "net.prototxt" test_net: "one.prototxt" test_net: "two.prototxt" '
+        "test_iter: 1 test_iter: 1",
+    )
+    for number, name in enumerate(("test", "test_1"), 1):
+        file = f"{name}_infogain.npy"
+        assert f'"{file}"' in found.files()[f"{name}_model.py"].replace("'", '"')
+        found.writers[file](tmp_path / "array.npy")
+        assert (np.load(tmp_path / "array.npy") == number).all()

@@ -269,7 +269,7 @@ def test_update_rules(assert_clean, fields, optimizer):
         ),
         (
             'lr_policy: "plateau" gamma: 0.5 plateau_winsize: 3 average_loss: 2',
-            "Plateau(BASE_LR, GAMMA, PLATEAU_WINSIZE, average_loss=AVERAGE_LOSS)",
+            "Plateau(BASE_LR, GAMMA, PLATEAU_WINSIZE, data, average_loss=AVERAGE_LOSS)",
             {"PLATEAU_WINSIZE": [3]},
         ),
     ],

@@ -207,6 +207,7 @@ def test_a_killed_write_leaves_the_old_file_or_none(
 VIEWS: dict[str, Any] = {
     "scalar": np.float32(3).reshape(()),
     "empty": np.zeros((0, 3), np.float32),
+    "empty and transposed": np.zeros((5, 0, 7), np.float32).transpose(2, 1, 0),
     "contiguous": RNG.standard_normal((40, 7, 5), np.float32),
     "doubles": RNG.standard_normal((40, 7)),
     "halves": RNG.standard_normal((40, 300)).astype(np.float16),
@@ -230,7 +231,8 @@ def test_any_view_is_written_in_order(
     array = LazyArray("x", values.shape, lambda: values)
     with open(tmp_path / "x", "w+b") as file:
         file.write(b"head")
-        slabs.write_values(file, array, slabs.Progress([array], None))
+        slabs.write_values(file, [(4, array)], None)
+        file.seek(4 + array.nbytes)
         file.write(b"tail")
         file.seek(0)
         assert file.read() == b"head" + expected + b"tail"
