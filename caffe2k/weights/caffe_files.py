@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from caffe2k.weights.caffe_side import blob_arrays
 from caffe2k.weights.errors import WeightsError
 from caffe2k.weights.h5_file import Places, write_h5
 from caffe2k.weights.plan import LazyArray
-from caffe2k.weights.slabs import Progress, write_values
+from caffe2k.weights.slabs import Placed, write_values
 from caffe2k.weights.whole_file import OnProgress, whole_file
 
 # Field numbers of NetParameter, LayerParameter, BlobProto and BlobShape.
@@ -51,13 +52,15 @@ def write_caffemodel(
             f"Caffe reads binary files of at most {_LARGEST} bytes, not of {size}",
             help="write a .caffemodel.h5",
         )
-    progress = Progress((p for p in parts if isinstance(p, LazyArray)), on_progress)
+    placed: list[Placed] = []
     with whole_file(path, force=force) as temporary, open(temporary, "wb") as file:
         for part in parts:
             if isinstance(part, LazyArray):
-                write_values(file, part, progress)
+                placed.append((file.tell(), part))
+                file.seek(part.nbytes, os.SEEK_CUR)
             else:
                 file.write(part)
+        write_values(file, placed, on_progress)
 
 
 def _layer_parts(

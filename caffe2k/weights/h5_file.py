@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 
 from caffe2k.weights.plan import LazyArray
-from caffe2k.weights.slabs import Progress, write_values
+from caffe2k.weights.slabs import Placed, write_values
 from caffe2k.weights.whole_file import OnProgress, whole_file
 
 
@@ -16,7 +16,7 @@ class Places:
     """The data sets of a file, and where in it each one's values go."""
 
     def __init__(self) -> None:
-        self._offsets: list[tuple[int, LazyArray]] = []
+        self._placed: list[Placed] = []
 
     def allocate(self, group: h5py.Group, array: LazyArray) -> None:
         """Creates a data set without values, called after the array."""
@@ -31,15 +31,12 @@ class Places:
         group[array.name] = h5py.Dataset(dataset)
         offset: int | None = dataset.get_offset()
         if offset is not None:
-            self._offsets.append((offset, array))
+            self._placed.append((offset, array))
 
     def fill(self, path: Path, on_progress: OnProgress | None) -> None:
         """Puts all values in their places in the file at `path`."""
-        progress = Progress((array for _, array in self._offsets), on_progress)
         with open(path, "r+b") as file:
-            for offset, array in self._offsets:
-                file.seek(offset)
-                write_values(file, array, progress)
+            write_values(file, self._placed, on_progress)
 
 
 def write_h5(

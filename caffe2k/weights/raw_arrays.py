@@ -7,6 +7,7 @@ import json
 import struct
 import zipfile
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -67,19 +68,19 @@ def write_safetensors(
 
     Raises WeightsError as `write_npz` does.
     """
-    described, start = {}, 0
-    for array in arrays:
-        stop = start + array.nbytes
-        described[array.name] = {
+    starts = tuple(accumulate((array.nbytes for array in arrays), initial=0))
+    described = {
+        array.name: {
             "dtype": "F32",
             "shape": array.shape,
-            "data_offsets": (start, stop),
+            "data_offsets": (start, start + array.nbytes),
         }
-        start = stop
+        for start, array in zip(starts, arrays, strict=False)
+    }
     header = json.dumps(described, separators=(",", ":")).encode()
     header += b" " * (-len(header) % _ALIGNMENT)
-    progress = Progress(arrays, on_progress)
+    head = struct.pack("<Q", len(header)) + header
+    offsets = (len(head) + start for start in starts)
     with whole_file(path, force=force) as temporary, open(temporary, "wb") as file:
-        file.write(struct.pack("<Q", len(header)) + header)
-        for array in arrays:
-            write_values(file, array, progress)
+        file.write(head)
+        write_values(file, zip(offsets, arrays, strict=False), on_progress)

@@ -1,11 +1,12 @@
-"""Writes arrays of any size in slabs, transposed ones on several threads."""
+"""Writes arrays of any size in slabs, which several threads copy and transpose."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, NamedTuple
+from threading import Lock
+from typing import IO, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,8 +18,13 @@ DTYPE = np.dtype("<f4")
 
 _SLAB_BYTES = 8 << 20
 _THREADS = 2
-_TILE = 256
-_CACHE_LINE = 64
+_TILE_BYTES = 96 << 10
+_RUN_BYTES = 23 * 64
+"""What of a transposed array is read at a stretch: an odd number of cache lines, for a
+cache has few places for lines that lie a power of two apart."""
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 
 class Progress:
@@ -37,20 +43,33 @@ class Progress:
             self._on_progress(self._done, self._total)
 
 
-def write_values(file: IO[bytes], array: LazyArray, progress: Progress) -> None:
-    """Writes an array's float32 values in C order, and stands behind them then.
+Placed = tuple[int, LazyArray]
+"""An array and the offset in a file where its values begin."""
 
-    At most a few slabs of it are in memory at a time.
-    Raises ValueError if it doesn't hold as many values as its shape asks for.
+
+def write_values(
+    file: IO[bytes], placed: Iterable[Placed], on_progress: OnProgress | None
+) -> None:
+    """Writes each array's float32 values, in C order, in their place in a file.
+
+    At most a few slabs of an array are in memory at a time.
+    Raises ValueError if one doesn't hold as many values as its shape asks for.
     """
-    values = _loaded(array)
-    start = file.tell()
-    for block, slab in _copied(values, _blocks(values)):
-        for place, run in block.runs(slab):
-            file.seek(start + place * DTYPE.itemsize)
-            file.write(run.data)
-        progress.add(slab.nbytes)
-    file.seek(start + array.nbytes)
+    placed = tuple(placed)
+    progress = Progress((array for _, array in placed), on_progress)
+    lock = Lock()
+
+    def write(block: _Block) -> int:
+        slab = _contiguous(block.view)
+        with lock:
+            for place, run in block.runs(slab):
+                file.seek(place)
+                file.write(run.data)
+        return slab.nbytes
+
+    blocks = (b for offset, array in placed for b in _blocks(_loaded(array), offset))
+    for size in _ahead(write, blocks):
+        progress.add(size)
 
 
 def write_in_order(file: IO[bytes], array: LazyArray, progress: Progress) -> None:
@@ -62,8 +81,22 @@ def write_in_order(file: IO[bytes], array: LazyArray, progress: Progress) -> Non
 
 def in_order(values: AnyArray) -> Iterator[FloatArray]:
     """`values` in C order as contiguous float32 slabs."""
-    for _, slab in _copied(values, _rows(_merged(values))):
-        yield slab
+    views = (block.view for block in _rows(_merged(values), 0))
+    if values.dtype == DTYPE and values.flags.c_contiguous:
+        return map(_contiguous, views)
+    return _ahead(_contiguous, views)
+
+
+def _ahead(work: Callable[[_Job], _Result], jobs: Iterable[_Job]) -> Iterator[_Result]:
+    """The results of all jobs in their order, a few made ahead on other threads."""
+    waiting: deque[Future[_Result]] = deque()
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for job in jobs:
+            waiting.append(pool.submit(work, job))
+            if len(waiting) > _THREADS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _loaded(array: LazyArray) -> AnyArray:
@@ -74,58 +107,39 @@ def _loaded(array: LazyArray) -> AnyArray:
 
 
 class _Block(NamedTuple):
-    """A part of an array, as runs of values that lie `step` apart in the whole."""
+    """A part of an array, and where it belongs in a file.
+
+    It begins at `offset`; its first axis, if it isn't contiguous there, takes `step` bytes.
+    """
 
     view: AnyArray
-    start: int
+    offset: int
     step: int = 0
 
     def runs(self, slab: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-        """The places in the whole of what was copied from this block."""
+        """The contiguous pieces of what was copied from this block."""
         if not self.step:
-            yield self.start, slab
+            yield self.offset, slab
             return
         for i, run in enumerate(slab):
-            yield self.start + i * self.step, run
-
-
-def _copied(
-    values: AnyArray, blocks: Iterator[_Block]
-) -> Iterator[tuple[_Block, FloatArray]]:
-    """Each block with a contiguous copy of it, made ahead on other threads."""
-    if values.dtype == DTYPE and values.flags.c_contiguous:
-        for block in blocks:
-            yield block, _contiguous(block.view)
-        return
-    waiting: deque[tuple[_Block, Future[FloatArray]]] = deque()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for block in blocks:
-            waiting.append((block, pool.submit(_contiguous, block.view)))
-            if len(waiting) > _THREADS:
-                first, copy = waiting.popleft()
-                yield first, copy.result()
-        while waiting:
-            first, copy = waiting.popleft()
-            yield first, copy.result()
+            yield self.offset + i * self.step, run
 
 
 def _contiguous(values: AnyArray) -> FloatArray:
     """`values` as float32 in C order, transposed tile by tile.
 
     numpy goes through the result in order, and so, for each of its values, through
-    another cache line of what was transposed.
+    another cache line of what was transposed. A tile is therefore copied in the order of
+    its source first, and transposed within the cache then.
     """
-    dense = _densest_axis(values)
     with np.errstate(all="ignore"):  # a double may be too large for a float
-        if dense >= values.ndim - 1:
+        if _densest_axis(values) >= values.ndim - 1:
             return np.ascontiguousarray(values, DTYPE)
         copy = np.empty(values.shape, DTYPE)
-        outer = [*values.shape[:dense], 1, *values.shape[dense + 1 : -1]]
-        for place in np.ndindex(*outer):
-            row = (*place[:dense], slice(None), *place[dense + 1 :])
-            for start in range(0, values.shape[-1], _TILE):
-                tile = (*row, slice(start, start + _TILE))
-                copy[tile] = values[tile]
+        step = max(1, _TILE_BYTES // (values[..., 0].size * values.itemsize))
+        for start in range(0, values.shape[-1], step):
+            tile = (..., slice(start, start + step))
+            copy[tile] = values[tile].copy(order="K")
         return copy
 
 
@@ -150,35 +164,33 @@ def _merged(values: AnyArray) -> AnyArray:
     return values.reshape(shape)
 
 
-def _blocks(values: AnyArray) -> Iterator[_Block]:
+def _blocks(values: AnyArray, offset: int) -> Iterator[_Block]:
     """`values` in pieces of bounded size that use whole cache lines of their source."""
     values = _merged(values)
-    if not values.ndim or not values.size or _densest_axis(values) > 0:
-        yield from _rows(values)
+    if values.ndim < 2 or not values.size or _densest_axis(values) > 0:
+        yield from _rows(values, offset)
         return
-    row = values[0].size * DTYPE.itemsize
-    in_line = _CACHE_LINE // DTYPE.itemsize
-    if values.ndim < 3 or row * min(in_line, len(values)) <= _SLAB_BYTES:
-        yield from _rows(values)
-        return
-    inner = values[0, 0].size
-    columns = max(1, _SLAB_BYTES // (len(values) * inner * DTYPE.itemsize))
+    if values.ndim == 2:
+        values = values[np.newaxis]
+    inner = values[0, 0].size * DTYPE.itemsize
+    columns = min(_RUN_BYTES // values.itemsize, _SLAB_BYTES // inner) // len(values)
+    columns = max(1, columns)
     for start in range(0, values.shape[1], columns):
         part = values[:, start : start + columns]
-        yield _Block(part, start * inner, values[0].size)
+        yield _Block(part, offset + start * inner, values.shape[1] * inner)
 
 
-def _rows(values: AnyArray, start: int = 0) -> Iterator[_Block]:
+def _rows(values: AnyArray, offset: int) -> Iterator[_Block]:
     """`values` in C order, in pieces of bounded size."""
     size = values.size * DTYPE.itemsize
     if size <= _SLAB_BYTES:
-        yield _Block(values, start)
+        yield _Block(values, offset)
         return
-    row = values[0].size
-    if row * DTYPE.itemsize > _SLAB_BYTES:
+    row = values[0].size * DTYPE.itemsize
+    if row > _SLAB_BYTES:
         for i, inner in enumerate(values):
-            yield from _rows(inner, start + i * row)
+            yield from _rows(inner, offset + i * row)
         return
-    rows = _SLAB_BYTES // (row * DTYPE.itemsize)
+    rows = _SLAB_BYTES // row
     for first in range(0, len(values), rows):
-        yield _Block(values[first : first + rows], start + first * row)
+        yield _Block(values[first : first + rows], offset + first * row)
