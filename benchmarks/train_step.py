@@ -23,8 +23,8 @@ from caffe2k.schema.caffe_pb2 import Datum
 HERE = Path(__file__).resolve().parent
 SAMPLES = HERE.parent / "samples"
 
-ROUNDS = 5
-WARM_UP, STEPS = 30, 300
+ROUNDS = 3
+WARM_UP, STEPS = 20, 200
 
 BATCHES = {"digits_lenet": 50, "resnet_small": 30}
 DATA = {
