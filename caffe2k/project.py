@@ -202,7 +202,7 @@ def _from_named_net(
     named: str = getattr(solver, field)
     found = find_beside(named, path.parent)
     if found is None:
-        _report_missing_net(named, solver.span_of(field), path, diagnostics)
+        _report_missing_net(named, solver.span_of(field), diagnostics)
         diagnostics.raise_if_errors()
     assert found is not None
     net = _something(read_net(found, diagnostics), diagnostics)
@@ -225,7 +225,7 @@ def read_test_net(
     found = find_beside(net, project.root)
     if found is None:
         span = solver.span_of("test_net", index) if solver is not None else None
-        _report_missing_net(net, span, project.root, diagnostics)
+        _report_missing_net(net, span, diagnostics)
         return None
     return _upgraded(_something(read_net(found, diagnostics), diagnostics), diagnostics)
 
@@ -256,7 +256,7 @@ def _data_root(net: Message, folder: Path) -> Path:
 
 
 def _report_missing_net(
-    named: str, span: SourceSpan | None, path: Path, diagnostics: Diagnostics
+    named: str, span: SourceSpan | None, diagnostics: Diagnostics
 ) -> None:
     diagnostics.error(
         "missing-net",

@@ -65,14 +65,21 @@ stub_unknown_option = click.option(
 )
 
 
+phase_option = click.option(
+    "--phase",
+    type=click.Choice(["TRAIN", "TEST"]),
+    help="One phase alone. Default: both for a net with data or losses, else TEST.",
+)
+
+
 def net_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every command that lowers a net, of whichever phase."""
+    return phase_option(model_options(command))
+
+
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of every command that lowers a net."""
     for option in (
-        click.option(
-            "--phase",
-            type=click.Choice(["TRAIN", "TEST"]),
-            help="One phase alone. Default: both for a net with data or losses, else TEST.",
-        ),
         click.option(
             "--data-format",
             type=click.Choice(["channels_last", "channels_first"]),

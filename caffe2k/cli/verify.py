@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caffe2k.cli.arguments import FILE, chosen_options, net_options
+from caffe2k.cli.arguments import FILE, chosen_options, model_options
 from caffe2k.cli.report import FAILED, diagnosed
 
 if TYPE_CHECKING:
@@ -35,18 +35,19 @@ if TYPE_CHECKING:
     show_default=True,
     help="The largest error, max|a - b| / max(1, max|b|), that counts as equal.",
 )
-@net_options
+@model_options
 def verify(
     net: Path,
     weights: Path,
     reference: Path | None,
     recipe: bool,
     tolerance: float,
-    phase: str | None,
     data_format: str,
     input_shapes: dict[str, tuple[int, ...]],
 ) -> None:
     """Compares every blob of the Keras model with a Caffe runtime's.
+
+    The TEST net is compared: what TRAIN adds is random.
 
     \b
     Examples:
@@ -56,8 +57,6 @@ def verify(
 
     Exit code 0: all blobs agree. 1: one does not, or nothing could be compared.
     """
-    if phase == "TRAIN":
-        raise click.UsageError("the TEST net is compared: TRAIN has random parts.")
     with diagnosed("nothing was compared"):
         from caffe2k import verification
 
@@ -68,7 +67,7 @@ def verify(
             net,
             weights,
             reference=reference,
-            options=chosen_options(phase, data_format, input_shapes, strict=False),
+            options=chosen_options("TEST", data_format, input_shapes, strict=False),
             tolerance=tolerance,
         )
     _show(verdict)

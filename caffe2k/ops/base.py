@@ -16,6 +16,22 @@ if TYPE_CHECKING:
     from caffe2k.ops.lowering import Lowering
 
 
+WIRING = (
+    "name",
+    "type",
+    "bottom",
+    "top",
+    "param",
+    "include",
+    "exclude",
+    # Losses and metrics for compile() have no inputs that it could stop.
+    "propagate_down",
+    # What a caffemodel carries beside the definition.
+    "blobs",
+)
+"""The fields of a layer that say how it hangs in the net: no op need read them."""
+
+
 class OpError(Exception):
     """A layer that Caffe would refuse, or that cannot be translated.
 
@@ -52,6 +68,16 @@ class OpError(Exception):
                 break
             message = entry.value
         return span
+
+
+def missing_num_output(layer: Layer, path: str) -> OpError:
+    """What every layer with a `num_output` says where it is 0 or not set."""
+    return OpError(
+        "missing-num-output",
+        f"layer `{layer.name}` has no `num_output`",
+        field=path,
+        help=f"add it to `{path}`",
+    )
 
 
 class BackwardReads(Enum):

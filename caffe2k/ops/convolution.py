@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from caffe2k.codegen.program import Argument, Target, Tensor, keras_layer
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Dim, Layer, Shape, count
-from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError, at_least
+from caffe2k.ops.base import (
+    DataShapes,
+    LayerOp,
+    LayoutPlan,
+    OpError,
+    at_least,
+    missing_num_output,
+)
 from caffe2k.ops.bias_apart import add_bias
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
@@ -116,12 +123,7 @@ class ConvolutionLike(LayerOp):
         name, first = self.layer.name, bottom[0]
         outputs, group = self.num_output(first), self.group(first)
         if outputs < 1:
-            raise OpError(
-                "missing-num-output",
-                f"layer `{name}` has no `num_output`",
-                field=_PATH,
-                help=f"add it to `{_PATH}`",
-            )
+            raise missing_num_output(self.layer, _PATH)
         for index, shape in enumerate(bottom):
             if shape[1:] == first[1:]:
                 continue

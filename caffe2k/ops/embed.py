@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Layer, Shape
-from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
+from caffe2k.ops.base import (
+    DataShapes,
+    LayerOp,
+    LayoutPlan,
+    OpError,
+    missing_num_output,
+)
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -28,12 +34,7 @@ class Embed(LayerOp):
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         name = self.layer.name
         if self.p.num_output < 1:
-            raise OpError(
-                "missing-num-output",
-                f"layer `{name}` has no `num_output`",
-                field=_PATH,
-                help=f"add it to `{_PATH}`",
-            )
+            raise missing_num_output(self.layer, _PATH)
         if self.p.input_dim < 1:
             raise OpError(
                 "missing-input-dim",

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Layer, Shape, count
-from caffe2k.ops.base import Count, DataShapes, LayerOp, LayoutPlan, OpError
+from caffe2k.ops.base import (
+    Count,
+    DataShapes,
+    LayerOp,
+    LayoutPlan,
+    OpError,
+    missing_num_output,
+)
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pairing import product
@@ -34,12 +41,7 @@ class Lstm(LayerOp):
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         rows, streams = bottom[0][0], self.p.batch_size
         if self.p.num_output < 1:
-            raise OpError(
-                "missing-num-output",
-                f"layer `{self.layer.name}` has no `num_output`",
-                field=_PATH,
-                help=f"add it to `{_PATH}`",
-            )
+            raise missing_num_output(self.layer, _PATH)
         if streams < 1 or (rows or 0) % streams:
             raise OpError(
                 "bottom-shapes",

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, keras_layer
 from caffe2k.ir.layout import DataFormat, Layout, Segment, caffe_layout
 from caffe2k.ir.net import Layer, Shape, count
-from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
+from caffe2k.ops.base import (
+    DataShapes,
+    LayerOp,
+    LayoutPlan,
+    missing_num_output,
+)
 from caffe2k.ops.bias_apart import add_bias
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
@@ -42,12 +47,7 @@ class InnerProduct(LayerOp):
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         if self.p.num_output < 1:
-            raise OpError(
-                "missing-num-output",
-                f"layer `{self.layer.name}` has no `num_output`",
-                field=_PATH,
-                help=f"add it to `{_PATH}`",
-            )
+            raise missing_num_output(self.layer, _PATH)
         return [(*bottom[0][: self._axis(bottom[0])], self.p.num_output)]
 
     def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:

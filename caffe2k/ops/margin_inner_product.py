@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Layer, Shape, count
-from caffe2k.ops.base import Count, DataShapes, LayoutPlan, OpError
+from caffe2k.ops.base import Count, DataShapes, LayoutPlan, OpError, missing_num_output
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pairing import PairOp
@@ -33,12 +33,7 @@ class MarginInnerProduct(PairOp):
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         if self.p.num_output < 1:
-            raise OpError(
-                "missing-num-output",
-                f"layer `{self.layer.name}` has no `num_output`",
-                field=_PATH,
-                help=f"add it to `{_PATH}`",
-            )
+            raise missing_num_output(self.layer, _PATH)
         self.check_one_label(bottom)
         if axis_within(self.p.axis, bottom[0], self.layer, f"{_PATH}.axis") != 1:
             raise OpError(

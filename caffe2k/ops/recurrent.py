@@ -16,6 +16,7 @@ from caffe2k.ops.base import (
     LayoutPlan,
     OpError,
     exactly,
+    missing_num_output,
 )
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
@@ -57,12 +58,7 @@ class RecurrentOp(LayerOp):
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         self._check_counts()
         if self.p.num_output < 1:
-            raise OpError(
-                "missing-num-output",
-                f"layer `{self.layer.name}` has no `num_output`",
-                field=_PATH,
-                help=f"add it to `{_PATH}`",
-            )
+            raise missing_num_output(self.layer, _PATH)
         self._check_shapes(bottom)
         time, streams = bottom[0][:2]
         state: Shape = (1, streams, self.p.num_output)

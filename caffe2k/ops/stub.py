@@ -8,7 +8,15 @@ from typing import Any
 from caffe2k.codegen.program import Argument
 from caffe2k.codegen.stubs import DATA, LAYERS, Origin, StubReader, Use
 from caffe2k.ir.net import Blob, Layer, Shape
-from caffe2k.ops.base import UNKNOWN, Count, DataShapes, LayerOp, OpError, at_least
+from caffe2k.ops.base import (
+    UNKNOWN,
+    WIRING,
+    Count,
+    DataShapes,
+    LayerOp,
+    OpError,
+    at_least,
+)
 from caffe2k.ops.data import SourceOp, place
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import find_op, layer_op
@@ -18,20 +26,6 @@ _PYTHON = "Python"
 _PYTHON_DATA = "Python without bottoms"
 _UNKNOWN = "unknown type"
 _UNKNOWN_DATA = "unknown type without bottoms"
-
-_WIRING = (
-    "name",
-    "type",
-    "bottom",
-    "top",
-    "param",
-    "include",
-    "exclude",
-    "phase",
-    "loss_weight",
-    "propagate_down",
-    "blobs",
-)
 
 
 def op_name(message: Message, *, stub_unknown: bool) -> str:
@@ -74,7 +68,8 @@ def _settings(message: Message) -> dict[str, Any]:
     if message.type == _PYTHON:
         text = message.python_param.param_str
         return {"param_str": text} if text else {}
-    fields = {k: v for k, v in _plain(message).items() if k not in _WIRING}
+    wiring = (*WIRING, "phase", "loss_weight")
+    fields = {k: v for k, v in _plain(message).items() if k not in wiring}
     message.mark_read(*fields)
     fields |= {unknown.name: unknown.value for unknown in message.unknown}
     return {"settings": fields} if fields else {}

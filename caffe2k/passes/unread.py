@@ -4,23 +4,10 @@ from __future__ import annotations
 
 from caffe2k.diagnostics import Diagnostics
 from caffe2k.ops import find_op
-from caffe2k.ops.base import LayerOp
+from caffe2k.ops.base import WIRING, LayerOp
 from caffe2k.schema.message import Message
 
 _NET = ("name", "state", "force_backward", "debug_info")
-_LAYER = (
-    "name",
-    "type",
-    "bottom",
-    "top",
-    "param",
-    "include",
-    "exclude",
-    # Losses and metrics for compile() have no inputs that it could stop.
-    "propagate_down",
-    # What a caffemodel carries beside the definition.
-    "blobs",
-)
 
 
 def report_unread(
@@ -33,7 +20,7 @@ def report_unread(
     """
     net.mark_read(*_NET)
     for layer in layers:
-        layer.mark_read(*_LAYER)
+        layer.mark_read(*WIRING)
         for path, entry in layer.unread():
             if _is_ignored(layer, path):
                 diagnostics.warning(

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from .datum import parse_datum
-from .labelled_images import LabelledImages
+from .labelled_images import LabelledImages, Listed
 from .transform import Transformer
 
 
@@ -49,39 +49,16 @@ def open_database(source, backend):
     return {"LMDB": _Lmdb, "LEVELDB": _LevelDB}[backend](Path(source))
 
 
-class Keys:
-    """A database's keys in their order, and round again; listed as far as is needed.
-
-    Raises ValueError where there is none.
-    """
-
-    _CHUNK = 1024
+class Keys(Listed):
+    """A database's keys."""
 
     def __init__(self, database):
+        super().__init__(database.path)
         self._database = database
-        self._keys = []
-        self._complete = False
-        self._lock = threading.Lock()
 
-    def __getitem__(self, position):
-        if position >= len(self._keys):
-            self._list(position + 1)
-        return self._keys[position % len(self._keys)]
-
-    def __len__(self):
-        self._list(float("inf"))
-        return len(self._keys)
-
-    def _list(self, count):
-        with self._lock:
-            while not self._complete and len(self._keys) < count:
-                last = self._keys[-1] if self._keys else None
-                with closing(self._database.keys_after(last)) as keys:
-                    chunk = list(islice(keys, self._CHUNK))
-                self._keys += chunk
-                self._complete = len(chunk) < self._CHUNK
-        if not self._keys:
-            raise ValueError(f"{self._database.path} holds no records")
+    def more(self, last, count):
+        with closing(self._database.keys_after(last)) as keys:
+            return list(islice(keys, count))
 
 
 _environments = weakref.WeakValueDictionary()

@@ -77,7 +77,7 @@ def parse_datum(record):
     floats = []
     position, end = 0, len(record)
     while position < end:
-        tag, position = _varint(record, position)
+        tag, position = read_varint(record, position)
         if tag == _DATA:
             start, position = _extent(record, position)
             datum.data = _bytes(record, start, position)
@@ -98,7 +98,7 @@ def parse_datum(record):
         elif tag == _LABEL:
             datum.label, position = _int32(record, position)
         elif tag == _ENCODED:
-            encoded, position = _varint(record, position)
+            encoded, position = read_varint(record, position)
             datum.encoded = encoded != 0
         else:
             position = _skip(record, position, tag)
@@ -107,7 +107,8 @@ def parse_datum(record):
     return datum
 
 
-def _varint(record, position):
+def read_varint(record, position):
+    """A whole number of the wire format, and the position behind it, or DatumError."""
     value = shift = 0
     for byte in record[position : position + 10]:
         position += 1
@@ -119,14 +120,14 @@ def _varint(record, position):
 
 
 def _int32(record, position):
-    value, position = _varint(record, position)
+    value, position = read_varint(record, position)
     value &= 0xFFFFFFFF
     return value - (value >> 31 << 32), position
 
 
 def _extent(record, position):
     """Where the bytes behind a length prefix begin and end."""
-    length, start = _varint(record, position)
+    length, start = read_varint(record, position)
     return start, _checked(record, start + length)
 
 
@@ -152,7 +153,7 @@ def _skip(record, position, tag):
     if tag >> 3 == 0:
         raise DatumError(f"field number 0 before byte {position}")
     if wire_type == _VARINT:
-        return _varint(record, position)[1]
+        return read_varint(record, position)[1]
     if wire_type == _BYTES:
         return _extent(record, position)[1]
     if wire_type == _FIXED64:
@@ -176,7 +177,7 @@ def fields(record):
     """
     position, end = 0, len(record)
     while position < end:
-        tag, start = _varint(record, position)
+        tag, start = read_varint(record, position)
         if tag & 7 == _VARINT:
             value, position = _int32(record, start)
         else:

@@ -1,5 +1,7 @@
 """What the readers of labelled images share: records, one after the other, to a batch."""
 
+import threading
+
 import numpy as np
 
 from .reading import Reader
@@ -8,6 +10,44 @@ from .transform import ShapeError
 
 class RecordError(ValueError):
     """A record that cannot be read, or does not fit its batch; the message names it."""
+
+
+class Listed:
+    """Records in their order, and round again; listed as far as is needed.
+
+    source: what holds them. Raises ValueError where there is none.
+    """
+
+    _CHUNK = 1024
+
+    def __init__(self, source):
+        self._source = source
+        self._known = []
+        self._complete = False
+        self._lock = threading.Lock()
+
+    def more(self, last, count):
+        """Up to `count` records behind `last`, or from the first on for None."""
+        raise NotImplementedError
+
+    def __getitem__(self, position):
+        if position >= len(self._known):
+            self._list(position + 1)
+        return self._known[position % len(self._known)]
+
+    def __len__(self):
+        self._list(float("inf"))
+        return len(self._known)
+
+    def _list(self, wanted):
+        with self._lock:
+            while not self._complete and len(self._known) < wanted:
+                last = self._known[-1] if self._known else None
+                chunk = self.more(last, self._CHUNK)
+                self._known += chunk
+                self._complete = len(chunk) < self._CHUNK
+        if not self._known:
+            raise ValueError(f"{self._source} holds no records")
 
 
 class LabelledImages(Reader):

@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from .datum import DatumError, fields, read_varint
 from .images import decode_image, resize_image
 from .readers import channels_last
 
@@ -94,36 +95,23 @@ def read_binaryproto(data):
     Raises ValueError for anything else.
     """
     sizes, shape, values, double = {}, [], [], []
-    for field, value in _fields(data):
-        if field <= 4 and isinstance(value, int):
-            sizes[field] = value
-        elif field == 5:
-            values.append(np.frombuffer(value, "<f4"))
-        elif field == 8:
-            double.append(np.frombuffer(value, "<f8"))
-        elif field == 7:
-            shape = [n for _, dims in _fields(value) for n in _numbers(dims)]
+    try:
+        for field, value in fields(data):
+            if field <= 4 and isinstance(value, int):
+                sizes[field] = value
+            elif field == 5:
+                values.append(np.frombuffer(value, "<f4"))
+            elif field == 8:
+                double.append(np.frombuffer(value, "<f8"))
+            elif field == 7:
+                shape = [n for _, dims in fields(value) for n in _numbers(dims)]
+    except DatumError as error:
+        raise ValueError(f"not a binaryproto: {error}") from None
     shape = shape or [sizes.get(i, 1) for i in (1, 2, 3, 4)]
     array = np.concatenate([*(double or values), np.empty(0, "float32")])
     if array.size != math.prod(shape) or not array.size:
         raise ValueError(f"a blob of the shape {shape} with {array.size} values")
     return array.astype("float32").reshape(shape)
-
-
-def _fields(data):
-    """Number and value of each field of a protobuf message: an int, or bytes."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _varint(data, at)
-        elif kind in (1, 2, 5):
-            size, at = _varint(data, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
-            value, at = data[at : at + size], at + size
-        else:
-            raise ValueError("not a binaryproto")
-        yield key >> 3, value
 
 
 def _numbers(value):
@@ -132,21 +120,9 @@ def _numbers(value):
         return [value]
     numbers, at = [], 0
     while at < len(value):
-        number, at = _varint(value, at)
+        number, at = read_varint(value, at)
         numbers.append(number)
     return numbers
-
-
-def _varint(data, at):
-    number = shift = 0
-    while True:
-        if at >= len(data):
-            raise ValueError("a binaryproto that ends in the middle")
-        byte = data[at]
-        number |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return number, at
 
 
 def size_of(text):

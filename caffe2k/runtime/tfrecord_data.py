@@ -7,14 +7,13 @@ tf.train.Example with a feature for each field of the Datum.
 import mmap
 import re
 import struct
-import threading
 from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
 
-from .datum import Datum, DatumError
-from .labelled_images import LabelledImages
+from .datum import Datum, DatumError, read_varint
+from .labelled_images import LabelledImages, Listed
 from .transform import Transformer
 
 _HEAD = struct.Struct("<QI")
@@ -48,32 +47,21 @@ class TFRecordReader(LabelledImages):
         return f"{self.source}, record {number} ({path.name})"
 
 
-class Records:
-    """The records of all shards in the order of their numbers, and round again.
+class Records(Listed):
+    """The records of all shards in the order of their numbers.
 
-    Each is a (number, shard, where it begins); they are listed as far as is needed.
-    Raises ValueError where a shard is damaged, and where there is no record.
+    Each is a (number, shard, where it begins). Raises ValueError where a shard is damaged.
     """
 
-    _CHUNK = 1024
-
     def __init__(self, folder):
+        super().__init__(folder)
         self._folder = folder
         self._shards = {path: _mapped(path) for path in _shards(folder)}
         self._checksum = _fast_checksum()
         self._listing = self._places()
-        self._known = []
-        self._complete = False
-        self._lock = threading.Lock()
 
-    def __getitem__(self, position):
-        if position >= len(self._known):
-            self._list(position + 1)
-        return self._known[position % len(self._known)]
-
-    def __len__(self):
-        self._list(float("inf"))
-        return len(self._known)
+    def more(self, last, count):
+        return list(islice(self._listing, count))
 
     def data(self, record):
         """The bytes of a record's Example."""
@@ -87,15 +75,6 @@ class Records:
             if stored != _masked(self._checksum(data)):
                 raise DatumError("its checksum does not fit its data")
         return data
-
-    def _list(self, wanted):
-        with self._lock:
-            while not self._complete and len(self._known) < wanted:
-                chunk = list(islice(self._listing, self._CHUNK))
-                self._known += chunk
-                self._complete = len(chunk) < self._CHUNK
-        if not self._known:
-            raise ValueError(f"{self._folder} holds no records")
 
     def _places(self):
         """One record of each shard in turn, until the first has no more."""
@@ -141,7 +120,7 @@ def _parts(data, span):
         tag, length = data[position], data[position + 1]
         position += 2
         if length >= 0x80:
-            length, position = _varint(data, position - 1)
+            length, position = read_varint(data, position - 1)
         parts.append((tag, (position, position + length)))
         position += length
         if tag & 7 != 2 or position > end:
@@ -166,8 +145,8 @@ def _number(data, values):
     is_packed = data[position] == _FIRST
     position += 1
     if is_packed:
-        _, position = _varint(data, position)
-    number = _varint(data, position)[0] & 0xFFFFFFFF
+        _, position = read_varint(data, position)
+    number = read_varint(data, position)[0] & 0xFFFFFFFF
     return number - (number >> 31 << 32)
 
 
@@ -196,17 +175,6 @@ _FEATURES = {
     b"data": _bytes,
     b"float_data": _floats,
 }
-
-
-def _varint(data, position):
-    value = shift = 0
-    for byte in data[position : position + 10]:
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-    raise DatumError("it is not a tf.train.Example")
 
 
 def _shards(folder):

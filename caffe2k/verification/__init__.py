@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,7 @@ def verify(
     `reference`, an .npz by blob name that holds the inputs too. Raises TranslationError
     where the net can't be translated or one of both can't be run.
     """
-    options = Options(
-        Phase.TEST, options.data_format, options.input_shapes, options.strict
-    )
+    options = replace(options, phase=Phase.TEST)
     translation = translate(net, weights=caffemodel, options=options)
     if reference is None:
         inputs = _random_inputs(translation)

@@ -11,8 +11,8 @@ from types import ModuleType
 
 import numpy as np
 
-from caffe2k.codegen.program import Tensor
 from caffe2k.ir.net import Blob, Phase
+from caffe2k.passes.blob_places import blob_places
 from caffe2k.pipeline import Options
 from caffe2k.translation import Translation, translate
 from caffe2k.weights.port import to_caffe
@@ -192,14 +192,9 @@ class EmittedNet:
         """Any blob of the net by its Caffe name, in Caffe's axis order."""
         import keras
 
-        whole = self.net.whole
-        blob = max(
-            (b for b in whole.tensors if b.name == name), key=lambda b: b.version
-        )
-        layer, index = self._maker(whole.tensors[blob])
-        symbolic = self.model.get_layer(layer).output
-        if isinstance(symbolic, (list, tuple)):
-            symbolic = symbolic[index]
+        place = blob_places(self.net.whole)[name]
+        node = self.model.get_layer(place.layer)._inbound_nodes[place.use]
+        symbolic = node.output_tensors[place.output]
         entries = self.model.inputs
         inner = keras.Model(entries[0] if len(entries) == 1 else entries, symbolic)
         value = inner(
@@ -207,14 +202,7 @@ class EmittedNet:
             training=self.training,
         )
         array = as_array(value)
-        return array.transpose(np.argsort(whole.layouts[blob].perm))
-
-    def _maker(self, tensor: Tensor) -> tuple[str, int]:
-        for step in self.program.steps:
-            if tensor in step.outputs:
-                assert step.layer.name is not None
-                return step.layer.name, step.outputs.index(tensor)
-        raise LookupError(tensor.hint)
+        return array.transpose(np.argsort(place.layout.perm))
 
     def params(
         self, arrays: Mapping[str, list[np.ndarray]]

@@ -5,10 +5,8 @@ python -m tests.e2e.samples [PAGE]: prints the table, and writes it to a page of
 
 from __future__ import annotations
 
-import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +16,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
+from tests.e2e.processes import python
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
@@ -99,19 +99,7 @@ def trained(sample: str, folder: Path, weights: str, *options: str) -> Log:
 
 def run(command: list[str], folder: Path, data: Path) -> str:
     """What Python prints, run in a folder with the data of another."""
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env={
-            **os.environ,
-            "CAFFE_DATA_ROOT": str(data),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = python(*command, folder=folder, data=data)
     return done.stdout + done.stderr
 
 

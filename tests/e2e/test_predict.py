@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 
 from caffe2k.schema.caffe_pb2 import Datum
 from caffe2k.translation import translate
+from tests.e2e.processes import python
 
 VGG = Path(__file__).resolve().parents[2] / "samples" / "vgg_like"
 COUNT = 12
@@ -47,16 +45,7 @@ def patches(project: Path) -> list[int]:
 
 def predict(project: Path, *arguments: str) -> str:
     images = [f"{number}.jpg" for number in range(COUNT)]
-    done = subprocess.run(
-        [sys.executable, "predict.py", *images, *arguments],
-        cwd=project,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return python("predict.py", *images, *arguments, folder=project).stdout
 
 
 @pytest.mark.slow

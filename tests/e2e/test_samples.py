@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.processes import python
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 LENET = SAMPLES / "digits_lenet"
@@ -16,21 +15,7 @@ PARITY = SAMPLES / "digits_parity_finetune"
 
 
 def run(*command: str, folder: Path, data: Path) -> str:
-    environment = {
-        **os.environ,
-        "CAFFE_DATA_ROOT": str(data),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return python(*command, folder=folder, data=data).stdout
 
 
 def translated(sample: Path, weights: Path, folder: Path, *options: str) -> Path:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ import pytest
 from caffe2k.schema.caffe_pb2 import AnnotatedDatum
 from caffe2k.translation import translate
 from tests.conformance.emitted import imported
+from tests.e2e.processes import python
 from tests.unit import ssd_nets
 from tests.unit.nets import layer
 
@@ -131,20 +129,12 @@ def test_annotated_data_trains_and_tests(tmp_path: Path) -> None:
     translation = translate(tmp_path / "solver.prototxt", output=out)
     assert translation.warnings == ()
     translation.write(out)
-    done = subprocess.run(
-        [sys.executable, "train.py", "--log", "lines"],
-        cwd=out,
-        env={
-            **os.environ,
-            "CAFFE_DATA_ROOT": str(tmp_path),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+    done = python(
+        *("train.py", "--log", "lines"),
+        folder=out,
+        data=tmp_path,
+        PYTHONDONTWRITEBYTECODE="1",
     )
-    assert done.returncode == 0, done.stdout + done.stderr
     losses = [float(x) for x in re.findall(r"iters\), loss = (\S+)", done.stdout)]
     assert len(losses) == 3
     assert losses[-1] < 0.9 * losses[0]

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from caffe2k.translation import translate
+from tests.e2e.processes import python
 
 LENET = Path(__file__).resolve().parents[2] / "samples" / "digits_lenet"
 
 
 def train(folder: Path, *flags: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "train.py", "--log", "lines", "--epochs", "1", *flags],
-        cwd=folder,
-        env={
-            **os.environ,
-            "CAFFE_DATA_ROOT": str(LENET),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    command = ("train.py", "--log", "lines", "--epochs", "1", *flags)
+    return python(*command, folder=folder, data=LENET).stdout
 
 
 def loss_at(iteration: int, printed: str) -> float:

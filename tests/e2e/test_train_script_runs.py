@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from caffe2k.translation import translate
+from tests.e2e.processes import python
 
 pytestmark = pytest.mark.slow
 
@@ -28,21 +26,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(project: Path, *arguments: str, fails: bool = False) -> str:
-    environment = {
-        **os.environ,
-        "CAFFE_DATA_ROOT": str(CASE),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    done = subprocess.run(
-        [sys.executable, "train.py", *arguments],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = python(
+        *("train.py", *arguments),
+        folder=project,
+        data=CASE,
+        fails=fails,
+        PYTHONDONTWRITEBYTECODE="1",
     )
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done.stderr if fails else done.stdout
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 
 from caffe2k.translation import translate
+from tests.e2e.processes import python
 
 VGG = Path(__file__).resolve().parents[2] / "samples" / "vgg_like"
 
@@ -32,17 +31,8 @@ print(type(model.optimizer).__name__, int(model.optimizer.iterations))
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        # TensorFlow's warnings are looked for.
-        env={**os.environ, "CAFFE_DATA_ROOT": str(VGG), "TF_CPP_MIN_LOG_LEVEL": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+    # TensorFlow's warnings are looked for.
+    return python(*command, folder=folder, data=VGG, TF_CPP_MIN_LOG_LEVEL="0")
 
 
 def arrays(snapshot: Path) -> dict[str, np.ndarray]:

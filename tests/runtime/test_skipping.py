@@ -152,4 +152,4 @@ def test_leveldb_is_listed_no_further_than_it_is_read(tmp_path):
     stream = Batches([reader], "data", "label", prefetch=1)
     next(stream)
     stream.close()
-    assert len(reader.items._keys) <= 8
+    assert len(reader.items._known) <= 8
