@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -59,3 +60,35 @@ def test_two_devices_train_as_one(backend):
 def test_the_cpu_trains(backend):
     (moved,) = re.findall(r"moved (\S+)", run_on(backend, "-c", ON_THE_CPU))
     assert float(moved) > 1e-3
+
+
+BUFFERS = """
+import resource
+import threading
+import numpy as np
+from caffe2k.runtime.devices import device_scope
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def steps(count):
+    for _ in range(count):
+        _ = [np.ones(2**20, "float32") for _ in range(6)]
+
+def train():
+    steps(3)
+    before = faults()
+    steps(10)
+    print("pages", faults() - before)
+
+with device_scope(cpu=True):
+    worker = threading.Thread(target=train)
+    worker.start()
+    worker.join()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_the_buffers_of_a_step_are_used_again_in_the_next():
+    (pages,) = re.findall(r"pages (\d+)", run_on("tensorflow", "-c", BUFFERS))
+    assert int(pages) < 1024
