@@ -24,24 +24,32 @@ def batch_loss(model, batch, predicted):
     return float(ops.convert_to_numpy(loss))
 
 
-def weight_gradients(model, batch):
-    """The gradient of a batch's loss for each trainable variable, as arrays.
+def gradients(model, batch, net, zeros):
+    """The gradients of a batch's loss, as arrays: a list and a dict.
 
-    The loss is the model's, without the solver's weight decay.
+    The list is for the model's trainable variables, the dict for `zeros`, arrays by the
+    name of the input of `net` that takes them. `net` is made of the model's layers and
+    gives what the model gives; x of the batch is a dict. The loss is the model's,
+    without the solver's weight decay.
     """
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
-    variables = model.trainable_variables
+    x = {name: ops.convert_to_tensor(value) for name, value in x.items()}
+    values = [v.value for v in model.trainable_variables]
+    added = [ops.convert_to_tensor(zero) for zero in zeros.values()]
 
-    def loss():
-        predicted = model(x, training=True)
+    def loss(added):
+        predicted = net({**x, **dict(zip(zeros, added, strict=True))}, training=True)
         return model.compute_loss(x, y, predicted, weights, training=True)
 
     with _untouched([*model.variables, *model.metrics_variables]):
-        gradients = _GRADIENTS[keras.backend.backend()](loss, variables)
-    return [
+        differentiate = _DIFFERENTIATE[keras.backend.backend()]
+        found = differentiate(loss, model.trainable_variables, added)
+    found = [
         ops.convert_to_numpy(ops.zeros_like(v) if g is None else g)
-        for g, v in zip(gradients, variables, strict=True)
+        for g, v in zip(found, [*values, *added], strict=True)
     ]
+    of_zeros = dict(zip(zeros, found[len(values) :], strict=True))
+    return found[: len(values)], of_zeros
 
 
 @contextlib.contextmanager
@@ -66,34 +74,37 @@ def _torch_draws():
     return torch.random.fork_rng()
 
 
-def _tensorflow_gradients(loss, variables):
+def _tensorflow(loss, variables, added):
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
-        value = loss()
-    gradients = tape.gradient(value, [v.value for v in variables])
+        tape.watch(added)
+        value = loss(added)
+    gradients = tape.gradient(value, [*(v.value for v in variables), *added])
     # A table lookup's is a list of rows.
     return [g if g is None else tf.convert_to_tensor(g) for g in gradients]
 
 
-def _torch_gradients(loss, variables):
+def _torch(loss, variables, added):
     import torch
 
-    return torch.autograd.grad(loss(), [v.value for v in variables], allow_unused=True)
+    added = [tensor.requires_grad_() for tensor in added]
+    sources = [*(v.value for v in variables), *added]
+    return torch.autograd.grad(loss(added), sources, allow_unused=True)
 
 
-def _jax_gradients(loss, variables):
+def _jax(loss, variables, added):
     import jax
 
-    def of_values(values):
-        with keras.StatelessScope(list(zip(variables, values, strict=True))):
-            return loss()
+    def of_values(values, added):
+        state = list(zip(variables, values, strict=True))
+        # Else the losses that layers add are lost.
+        with keras.StatelessScope(state, collect_losses=True):
+            return loss(added)
 
-    return jax.grad(of_values)([v.value for v in variables])
+    values = [v.value for v in variables]
+    of_variables, of_added = jax.grad(of_values, argnums=(0, 1))(values, added)
+    return [*of_variables, *of_added]
 
 
-_GRADIENTS = {
-    "tensorflow": _tensorflow_gradients,
-    "torch": _torch_gradients,
-    "jax": _jax_gradients,
-}
+_DIFFERENTIATE = {"tensorflow": _tensorflow, "torch": _torch, "jax": _jax}
