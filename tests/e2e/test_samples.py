@@ -1,4 +1,6 @@
-"""The two sample projects of `make demo`, from prototxt to accuracy, as processes."""
+"""Sample projects, from prototxt to accuracy: the two of `make demo` as processes, and
+the weights that Caffe trained for nets whose log has no accuracy.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from caffe2k.translation import translate
 from tests.e2e.processes import python
+from tests.e2e.unlogged import accuracy, caffes_accuracies, last_snapshot
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 LENET = SAMPLES / "digits_lenet"
 PARITY = SAMPLES / "digits_parity_finetune"
+UNLOGGED = caffes_accuracies(SAMPLES / "README.md")
 
 
 def run(*command: str, folder: Path, data: Path) -> str:
@@ -56,3 +61,19 @@ def test_fine_tuning_ends_where_caffe_does(tmp_path: Path) -> None:
         "parity_iter_100.keras",
         "parity_iter_200.keras",
     ]
+
+
+@pytest.mark.parametrize("name", UNLOGGED)
+def test_caffes_weights_reach_caffes_accuracy(name: str, tmp_path: Path) -> None:
+    sample, folder = SAMPLES / name, tmp_path / "keras"
+    weights = last_snapshot(sample, "caffemodel")
+    translation = translate(sample / "solver.prototxt", weights=weights)
+    translation.write(folder)
+    assert translation.weights_file is not None
+    reached = accuracy(folder, folder / translation.weights_file, data=sample)
+    assert reached == UNLOGGED[name]
+
+
+def test_four_samples_have_an_accuracy_that_is_not_logged() -> None:
+    names = {"lstm_text", "mlp_binary", "siamese_digits", "two_inputs_two_outputs"}
+    assert UNLOGGED.keys() == names
