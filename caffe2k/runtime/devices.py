@@ -128,20 +128,29 @@ def for_fit(stream):
     return tf.distribute.get_strategy().experimental_distribute_dataset(data)
 
 
-def check_parallel(model, devices):
-    """Raises SystemExit where several devices would train `model` by another rule.
+def separate_devices():
+    """Whether several devices each compute a step of their own, as tensorflow's do.
 
-    On tensorflow, each of them clips its own gradient, and none gathers over iter_size.
+    On jax one step is computed by all of them.
     """
-    if keras.backend.backend() != "tensorflow" or devices < 2:
-        return
-    optimizer = model.optimizer
-    for setting, default in (("clip_gradients", None), ("iter_size", 1)):
-        if getattr(optimizer, setting, default) not in (None, default):
-            raise SystemExit(
-                f"tensorflow can't keep to {setting} on several GPUs: use one, or "
-                "KERAS_BACKEND=jax"
-            )
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
+def joined_gradients(gradients):
+    """The gradients of the whole batch, where each device has those of its part.
+
+    It is their sum: Keras has divided each device's loss by the number of devices.
+    """
+    if not separate_devices():
+        return gradients
+    import tensorflow as tf
+
+    replica = tf.distribute.get_replica_context()
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
 
 
 def _limit_memory(gpus, megabytes):

@@ -7,7 +7,7 @@ import gc
 import keras
 import numpy as np
 
-from .devices import check_parallel, device_scope, gpu_numbers
+from .devices import device_scope, gpu_numbers
 from .tensorboard import TensorBoardCurves
 
 
@@ -98,7 +98,6 @@ def chosen_device(args):
 
 def show(model, args):
     """What `--summary` and `--plot-model` ask for, of a compiled model."""
-    check_parallel(model, len(args.gpus or ()))
     if args.summary:
         model.summary()
     if args.plot_model:

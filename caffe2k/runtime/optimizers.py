@@ -3,7 +3,8 @@
 The order is that of SGDSolver::ApplyUpdate (sgd_solver.cpp): the gradient is summed
 over `iter_size` batches, clipped by its global norm, divided by `iter_size`, joined by
 the weight decay; then comes the solver's own rule. Weights whose `lr_mult` is 0 take
-no part in any of it.
+no part in any of it. On several devices it is the gradient of all of them
+(parallel.cpp, NCCL::on_gradients_ready).
 """
 
 import math
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from .devices import joined_gradients, separate_devices
 from .multipliers import Multiplier
 
 _registered = keras.saving.register_keras_serializable("caffe_runtime")
@@ -91,7 +93,8 @@ class CaffeOptimizer(keras.optimizers.Optimizer):
             if self._multiplier(v).lr != 0
         ]
         if learning:
-            super().apply(*zip(*learning, strict=True))
+            grads, variables = zip(*learning, strict=True)
+            super().apply(joined_gradients(grads), variables)
         else:
             self._iterations.assign_add(1)
 
@@ -121,6 +124,37 @@ class CaffeOptimizer(keras.optimizers.Optimizer):
         scale = ops.where(norm > clip, clip / norm, 1.0)
         return [g * scale for g in grads]
 
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        # Keras's on tensorflow, behind the clipping; `apply` has done it before.
+        return grads_and_vars
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        if not self._updates_always:
+            super()._backend_apply_gradients(grads, trainable_variables)
+            return
+        sums = [
+            self._accumulated_gradients[self._get_variable_index(v)]
+            for v in trainable_variables
+        ]
+        pairs = list(zip(grads, sums, strict=True))
+        means = [ops.add(g, s) / self.iter_size for g, s in pairs]
+        self._backend_update_step(
+            self._clip_gradients(means), trainable_variables, self.learning_rate
+        )
+        changes = [ops.where(self._is_due(), -s, g) for g, s in pairs]
+        self._backend_increment_gradient_accumulators(changes, sums)
+
+    @property
+    def _updates_always(self):
+        """Whether each batch updates the weights, by nothing until `iter_size` are in.
+
+        Keras updates them in a branch, which tf.distribute does not allow.
+        """
+        return self.iter_size > 1 and separate_devices()
+
+    def _is_due(self):
+        return (self._iterations + 1) % self.iter_size == 0
+
     def update_step(self, gradient, variable, learning_rate):
         multiplier = self._multiplier(variable)
         weight = ops.convert_to_tensor(variable)
@@ -133,8 +167,12 @@ class CaffeOptimizer(keras.optimizers.Optimizer):
             gradient = gradient + _float32(decay) * pull
         index = self._get_variable_index(variable)
         slots = [history[index] for history in self.histories]
-        values = [ops.convert_to_tensor(slot) for slot in slots]
-        update, *values = self.compute_update_value(gradient, rate, *values)
+        former = [ops.convert_to_tensor(slot) for slot in slots]
+        update, *values = self.compute_update_value(gradient, rate, *former)
+        if self._updates_always:
+            due = self._is_due()
+            update = ops.where(due, update, 0.0)
+            values = [ops.where(due, *v) for v in zip(values, former, strict=True)]
         for slot, value in zip(slots, values, strict=True):
             self.assign(slot, value)
         self.assign_sub(variable, update)

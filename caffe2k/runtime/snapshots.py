@@ -174,6 +174,18 @@ def _random_states(model):
     return [v for v in model.variables if v.name == "seed_generator_state"]
 
 
+def _draw_from_own_states(model):
+    """Lets each layer draw from its own random state, which a snapshot holds.
+
+    On torch, Keras's Dropout without a seed would draw from torch's own generator, as
+    the reading of data does at the start of each epoch.
+    """
+    for layer in model._flatten_layers():
+        generator = getattr(layer, "seed_generator", None)
+        if generator is not None and generator._initial_seed is None:
+            generator._initial_seed = int(ops.convert_to_numpy(generator.state)[0])
+
+
 def _owners(model):
     return {
         id(variable): (layer.name, variable.name)
@@ -214,6 +226,7 @@ class Snapshot(IterationCallback):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
+        _draw_from_own_states(self.model)
         os.makedirs(os.path.dirname(self.prefix) or ".", exist_ok=True)
         self._saved = self.iteration
         in_main = threading.current_thread() is threading.main_thread()

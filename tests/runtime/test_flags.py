@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -207,18 +206,6 @@ def test_each_gpu_takes_a_batch(monkeypatch):
     refused("--gpus", "2")
     refused("--gpus", "first")
     refused("--gpus", "0,1", batch_size=None)
-
-
-def test_several_devices_that_would_follow_another_rule(monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
-    for optimizer, message in (
-        (SimpleNamespace(clip_gradients=5.0, iter_size=1), "clip_gradients"),
-        (SimpleNamespace(clip_gradients=None, iter_size=2), "iter_size"),
-    ):
-        model = SimpleNamespace(optimizer=optimizer)
-        devices.check_parallel(model, 1)
-        with pytest.raises(SystemExit, match=message):
-            devices.check_parallel(model, 2)
 
 
 def test_without_a_gpu_a_line_says_so(monkeypatch, capsys):

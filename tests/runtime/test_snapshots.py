@@ -1,16 +1,19 @@
 """Snapshots: the place they hold, and what does not fit. See tests/e2e/test_resume.py."""
 
+import importlib.util
 import itertools
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import h5py
 import keras
 import numpy as np
 import pytest
 
-from caffe2k.runtime.callbacks import IterationCallback
+from caffe2k.runtime.callbacks import IterationCallback, Solve
 from caffe2k.runtime.optimizers import CaffeAdaGrad, CaffeAdam, CaffeNesterov, CaffeSGD
 from caffe2k.runtime.snapshots import (
     LATEST,
@@ -66,6 +69,55 @@ def test_what_a_snapshot_holds(tmp_path):
     optimizers = (model.optimizer.variables, fresh.optimizer.variables)
     for a, b in zip(*optimizers, strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def dropped_out(folder, snapshot=None):
+    """The weights after iteration 8, as train.py comes there from a snapshot or none."""
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Dense(8), keras.layers.Dropout(0.5), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    model.compile(CaffeSGD(0.1, momentum=0.9), loss="mse")
+    rng = np.random.default_rng(0)
+    stream = Stream(
+        (rng.normal(size=(4, 3)).astype("float32"), np.ones((4, 2), "float32"))
+        for _ in itertools.count()
+    )
+    if snapshot:
+        restore(model, snapshot)
+        read_place(snapshot).skip([stream])
+    callbacks = [Solve(8, stream), Snapshot(str(folder / "net"), [stream], 1, every=3)]
+    model.fit(
+        stream.unused(),
+        steps_per_epoch=4,
+        epochs=2,
+        callbacks=callbacks,
+        verbose=0,
+        shuffle=False,
+    )
+    return model.get_weights()
+
+
+def test_dropout_goes_on_as_if_it_had_not_stopped(tmp_path):
+    whole = dropped_out(tmp_path)
+    resumed = dropped_out(tmp_path, str(tmp_path / "net_iter_3.keras"))
+    for a, b in zip(whole, resumed, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_dropout_goes_on_on_other_backends(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", __file__, "-k", "had_not_stopped"],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
 
 
 def test_a_snapshot_on_demand(tmp_path):

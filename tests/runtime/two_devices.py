@@ -12,7 +12,13 @@ from caffe2k.runtime.callbacks import Evaluation, Solve, TestNet
 from caffe2k.runtime.devices import for_fit, parallel
 from caffe2k.runtime.losses import SoftmaxWithLoss
 from caffe2k.runtime.multipliers import Multiplier
-from caffe2k.runtime.optimizers import CaffeAdam, CaffeSGD
+from caffe2k.runtime.optimizers import (
+    CaffeAdaDelta,
+    CaffeAdam,
+    CaffeNesterov,
+    CaffeRMSProp,
+    CaffeSGD,
+)
 from caffe2k.runtime.schedules import Step
 from caffe2k.runtime.streams import Stream
 
@@ -24,11 +30,20 @@ if keras.backend.backend() == "tensorflow":
         cpu, [tf.config.LogicalDeviceConfiguration()] * 2
     )
 
-SETTINGS = {
-    "weight_decay": 0.01,
-    "momentum": 0.9,
-    "multipliers": [Multiplier(1, 1), Multiplier(2, 0)],
-}
+SHARED = {"weight_decay": 0.01, "multipliers": [Multiplier(1, 1), Multiplier(2, 0)]}
+MOMENTUM = {"momentum": 0.9}
+# less than the norm of most gradients here
+CLIP = {"clip_gradients": 0.5}
+GATHER = {"iter_size": 2}
+SOLVERS = [
+    (CaffeSGD, MOMENTUM),
+    (CaffeSGD, MOMENTUM | CLIP),
+    (CaffeSGD, MOMENTUM | GATHER),
+    (CaffeNesterov, MOMENTUM | CLIP | GATHER),
+    (CaffeRMSProp, CLIP | GATHER),
+    (CaffeAdaDelta, MOMENTUM | CLIP | GATHER | {"delta": 0.01}),
+    (CaffeAdam, MOMENTUM | CLIP | GATHER),
+]
 
 
 def batches():
@@ -38,13 +53,12 @@ def batches():
         yield x, rng.integers(0, 3, 8).astype("float32")
 
 
-def trained(optimizer, scope):
+def trained(solver, settings, scope):
     keras.utils.set_random_seed(1)
     with scope:
         model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
-        model.compile(
-            optimizer(Step(0.05, gamma=0.5, stepsize=3), **SETTINGS), SoftmaxWithLoss()
-        )
+        rate = Step(0.05, gamma=0.5, stepsize=3)
+        model.compile(solver(rate, **SHARED, **settings), SoftmaxWithLoss())
         data = Stream(batches())
         callbacks = [
             Solve(8, data),
@@ -52,7 +66,7 @@ def trained(optimizer, scope):
         ]
         model.fit(
             for_fit(data),
-            steps_per_epoch=4,
+            steps_per_epoch=4 * settings.get("iter_size", 1),
             epochs=2,
             callbacks=callbacks,
             shuffle=False,
@@ -61,8 +75,8 @@ def trained(optimizer, scope):
     return model.get_weights()
 
 
-for optimizer in (CaffeSGD, CaffeAdam):
-    one = trained(optimizer, contextlib.nullcontext())
-    two = trained(optimizer, parallel(["cpu:0", "cpu:1"]))
+for solver, settings in SOLVERS:
+    one = trained(solver, settings, contextlib.nullcontext())
+    two = trained(solver, settings, parallel(["cpu:0", "cpu:1"]))
     difference = max(np.abs(a - b).max() for a, b in zip(one, two, strict=True))
-    print(f"difference {difference:.3g}")
+    print(solver.__name__, *settings, f"difference {difference:.3g}")
