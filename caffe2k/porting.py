@@ -71,7 +71,7 @@ def diff_weights(
         return tuple(differences(read(a), read(b), atol, on_progress))
     keras, caffe = (a, b) if of_keras[0] else (b, a)
     job = _Job(net or caffe, options)
-    model = read_caffemodel(caffe)
+    model = job.read_caffemodel(caffe)
     back = job.beside_caffe(keras, job.plan_for(model))
     types = job.types
     model = replace(
@@ -154,7 +154,6 @@ class _Job:
         self, source: Path, to: str, *, allow_partial: bool
     ) -> tuple[CaffeModel, WeightPlan, CoverageReport]:
         """The blobs of a file, where they belong, and which of them found a place."""
-        from caffe2k.weights.caffemodel import read_caffemodel
         from caffe2k.weights.keras_files import is_keras_file
         from caffe2k.weights.port import match
 
@@ -166,12 +165,19 @@ class _Job:
             plan = self.net.plan
             model, coverage = self.back_to_caffe(source, plan)
         else:
-            model = read_caffemodel(source)
-            plan = self.plan_for(model)
+            model = self.read_caffemodel(source)
+            plan = self.plan_for(model, in_keras=to in _OF_KERAS)
             coverage = self._with_lacking(match(model, plan)[1], plan, model)
         if to in _WITH_NET:
             self._require(coverage, allow_partial=allow_partial)
         return model, plan, coverage
+
+    def read_caffemodel(self, path: Path) -> CaffeModel:
+        """A caffemodel, with the shared blobs that it leaves out."""
+        from caffe2k.weights.caffe_side import with_shared
+        from caffe2k.weights.caffemodel import read_caffemodel
+
+        return with_shared(read_caffemodel(path), self.layers.values())
 
     def back_to_caffe(
         self, keras: Path, plan: WeightPlan
@@ -195,8 +201,11 @@ class _Job:
         layers = (LayerBlobs(name, "", given[key]) for name, key in others)
         return replace(model, layers=(*model.layers, *layers))
 
-    def plan_for(self, model: CaffeModel) -> WeightPlan:
-        """Where a caffemodel's blobs belong, also in a net that can't be translated."""
+    def plan_for(self, model: CaffeModel, *, in_keras: bool = True) -> WeightPlan:
+        """Where a caffemodel's blobs belong, also in a net that can't be translated.
+
+        What is doubtful about their axes `in_keras` becomes warnings.
+        """
         exact = self.net.plan
         if not self.problems.has_errors:
             return exact
@@ -210,7 +219,7 @@ class _Job:
             model,
             lambda name: names.claim(keras_name(name)),
             lambda kind: find_op(kind) is not None,
-            self.warnings,
+            self.warnings if in_keras else Diagnostics(),
             channels_last=self._options.data_format == "channels_last",
         )
 
@@ -288,10 +297,11 @@ def _write_arrays(to: str, model: CaffeModel, output: Path, **how: Any) -> None:
 
 
 def _write_without_net(to: str, source: Path, output: Path, **how: Any) -> Porting:
-    """Writes what a file holds as it holds it."""
+    """Writes all that a file holds."""
+    from caffe2k.weights.caffe_side import in_todays_shapes
     from caffe2k.weights.caffemodel import read_caffemodel
 
-    model = read_caffemodel(source)
+    model = in_todays_shapes(read_caffemodel(source))
     _write_arrays(to, model, output, **how)
     found = tuple(
         LayerCoverage(layer.name, "", tuple(b.shape for b in layer.blobs if b))

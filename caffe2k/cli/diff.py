@@ -24,7 +24,10 @@ _SAME, _DIFFERENT, _FAILED = 0, 1, 2
     help="The net, where one file is Caffe's and one Keras's. Default: Caffe's file's.",
 )
 @click.option(
-    "--atol", type=float, default=0.0, help="How far apart values may be. Default: 0."
+    "--atol",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="How far apart values may be. Default: 0.",
 )
 @net_options
 def diff(

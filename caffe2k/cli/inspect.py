@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from caffe2k.cli.arguments import FILE
 from caffe2k.cli.columns import Row, echo_columns, shape_text
 from caffe2k.cli.report import diagnosed, progress
+from caffe2k.diagnostics import printable
 
 if TYPE_CHECKING:
     from caffe2k.weights.blob import Blob, LayerBlobs
@@ -82,6 +84,8 @@ class _Measured:
     @property
     def note(self) -> str:
         """What is suspicious about the values."""
+        if self.blob.stored != self.blob.count:
+            return f"{self.blob.stored} in the file"
         if self.statistics.strange:
             return f"{self.statistics.strange} NaN or infinite"
         return "all zero" if self.statistics.all_zero else ""
@@ -113,7 +117,7 @@ def _values(layers: Measured) -> int:
 
 def _show(file: Path, contents: Contents, layers: Measured) -> None:
     facts = "".join(f", {name} {value}" for name, value in contents.facts.items())
-    click.echo(f"{file}: {contents.kind}{facts}\n")
+    click.echo(printable(f"{file}: {contents.kind}{facts}") + "\n")
     rows = [row for layer, blobs in layers for row in _rows(layer, blobs)]
     echo_columns((*_HEADER, *_NUMBERS), rows, numbers=len(_NUMBERS))
     values, number = _values(layers), sum(len(blobs) for _, blobs in layers)
@@ -147,7 +151,10 @@ def _plain(file: Path, contents: Contents, layers: Measured) -> dict[str, Any]:
     return {
         "file": str(file),
         "kind": contents.kind,
-        **{name.replace(" ", "_"): value for name, value in contents.facts.items()},
+        **{
+            name.replace(" ", "_"): _finite(value)
+            for name, value in contents.facts.items()
+        },
         "values": _values(layers),
         "bytes": 4 * _values(layers),
         "layers": [
@@ -161,12 +168,19 @@ def _plain(file: Path, contents: Contents, layers: Measured) -> dict[str, Any]:
     }
 
 
+def _finite(value: str | float) -> str | float | None:
+    """The value, if JSON has one like it: it knows no NaN and no infinity."""
+    is_strange = isinstance(value, float) and not math.isfinite(value)
+    return None if is_strange else value
+
+
 def _plain_blob(measured: _Measured) -> dict[str, Any]:
     s = measured.statistics
     return {
         "index": measured.index,
         "shape": measured.blob.shape,
         "values": measured.blob.count,
+        "stored": measured.blob.stored,
         "bytes": 4 * measured.blob.count,
         "min": s.minimum,
         "mean": s.mean,

@@ -51,16 +51,16 @@ class Blob:
         padding = _LEGACY_AXES - len(shape)
         return padding >= 0 and self.shape == (1,) * padding + shape
 
-    def view(self) -> AnyArray:
+    def view(self, name: str = "a blob") -> AnyArray:
         """The values as the file has them: of any float type, flat or in this shape.
 
-        Raises WeightsError where the file holds another number of values
-        (blob.cpp, Blob::FromProto).
+        Raises WeightsError, which calls the blob by `name`, where the file holds another
+        number of values (blob.cpp, Blob::FromProto).
         """
         if self.stored != self.count:
             raise WeightsError(
                 "blob-count",
-                f"a blob of shape {self.shape} needs {self.count} values, "
+                f"{name} of shape {self.shape} needs {self.count} values, "
                 f"its file holds {self.stored}",
                 help="the file is damaged; fetch it again",
             )

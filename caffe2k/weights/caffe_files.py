@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from caffe2k.weights.whole_file import OnProgress, whole_file
 _NET_NAME, _LAYER = 1, 100
 _LAYER_NAME, _LAYER_TYPE, _LAYER_BLOBS = 1, 2, 7
 _BLOB_DATA, _BLOB_SHAPE, _DIM = 5, 7, 1
+
+_NOT_IN_HDF5 = re.compile("[/\\0\\udc80-\\udcff]")
+"""Ends of a group's name for HDF5, and bytes that are no UTF-8, which h5py can't name."""
 
 _LARGEST = (1 << 31) - 1
 """What Caffe reads of a binary file at most (util/io.cpp, kProtoReadBytesLimit)."""
@@ -114,7 +118,7 @@ def write_caffemodel_h5(
     hold (net.cpp, Net::ToHDF5).
     """
     for layer in model.layers:
-        if "/" in layer.name or layer.name in ("", "."):
+        if _NOT_IN_HDF5.search(layer.name) or layer.name in ("", "."):
             raise WeightsError(
                 "hdf5-layer-name",
                 f"Caffe can't have a layer called `{layer.name}` in an HDF5 file",

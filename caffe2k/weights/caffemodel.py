@@ -47,8 +47,7 @@ def read_caffemodel(path: Path) -> CaffeModel:
         from caffe2k.weights.caffemodel_h5 import read_caffemodel_h5
 
         return read_caffemodel_h5(path)
-    top = _top_level(path, buffer, "caffemodel")
-    _refuse_other_messages(path, top)
+    top = net_fields(path, buffer)
     try:
         return _read_net(path, buffer, top)
     except wire.WireError as error:
@@ -77,6 +76,16 @@ def read_blobproto(path: Path) -> Blob:
         return read_blob(buffer, 0, len(buffer))
     except wire.WireError as error:
         raise _corrupt(path, error, "binaryproto") from None
+
+
+def net_fields(path: Path, buffer: memoryview) -> list[wire.Field]:
+    """The fields of a binary caffemodel's NetParameter, in file order.
+
+    Raises WeightsError where the file is damaged, or one of Caffe's other messages.
+    """
+    top = _top_level(path, buffer, "caffemodel")
+    _refuse_other_messages(path, top)
+    return top
 
 
 def _top_level(path: Path, buffer: memoryview, kind: str) -> list[wire.Field]:

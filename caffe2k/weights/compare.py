@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffe2k.weights.blob import Blob, CaffeModel, FloatArray, LayerBlobs, Shape
+from caffe2k.weights.blob import (
+    AnyArray,
+    Blob,
+    CaffeModel,
+    FloatArray,
+    LayerBlobs,
+    Shape,
+)
 from caffe2k.weights.caffe_side import arrays_of
 from caffe2k.weights.slabs import Progress, in_order
 from caffe2k.weights.whole_file import OnProgress
@@ -68,7 +75,8 @@ def _difference(
         return Difference(name, index, shapes)
     if not _same_shape(a, b):
         return Difference(name, index, (a.shape, b.shape))
-    values, largest = _apart(a, b, atol)
+    called = f"blob {index} of layer `{name}`"
+    values, largest = _apart(a.view(called), b.view(called), atol)
     if not values:
         return None
     return Difference(name, index, (a.shape, b.shape), values, largest)
@@ -80,7 +88,7 @@ def _same_shape(a: Blob, b: Blob) -> bool:
     return b.has_shape(a.shape) if b.legacy else a.has_shape(b.shape)
 
 
-def _apart(a: Blob, b: Blob, atol: float) -> tuple[int, float]:
+def _apart(a: AnyArray, b: AnyArray, atol: float) -> tuple[int, float]:
     """How many values are further apart than `atol`, and how far at most."""
     number, largest = 0, 0.0
     for one, other in _pairs(a, b):
@@ -94,9 +102,9 @@ def _apart(a: Blob, b: Blob, atol: float) -> tuple[int, float]:
     return number, largest
 
 
-def _pairs(a: Blob, b: Blob) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """The values of two blobs in C order, in pieces that are equally long."""
-    pieces = [in_order(blob.view()) for blob in (a, b)]
+def _pairs(a: AnyArray, b: AnyArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """The values of two arrays in C order, in pieces that are equally long."""
+    pieces = [in_order(a), in_order(b)]
     rest = [np.empty(0, np.float32)] * 2
     while True:
         for side in range(2):

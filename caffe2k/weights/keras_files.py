@@ -23,6 +23,9 @@ KerasBlobs = Mapping[str, tuple[Blob, ...]]
 
 _WEIGHTS_IN_ARCHIVE = "model.weights.h5"
 _LAYERS = "layers"
+_WHOLE_MODEL = "model_weights"
+"""Where `save("x.h5")` puts what `save_weights` puts at the top."""
+
 _DEEPEST = 16
 
 
@@ -74,11 +77,14 @@ class _Reader:
 
     def layers(self, file: h5py.File) -> dict[str, tuple[Blob, ...]]:
         """All layers that have weights."""
-        names = _names(file, "layer_names")
+        top = dict(members(self._path, file))
+        is_listing = bool(_names(file, "layer_names"))
+        listing = file if is_listing else top.get(_WHOLE_MODEL, file)
+        names = _names(listing, "layer_names")
+        root = top.get(_LAYERS)
         if names:
-            found = [(name, self._legacy(file[name])) for name in names]
+            found = [(name, self._legacy(listing[name])) for name in names]
         else:
-            root = dict(members(self._path, file)).get(_LAYERS)
             found = list(self._saved(root, _DEEPEST)) if _is_group(root) else []
         return {name: blobs for name, blobs in found if blobs}
 

@@ -9,6 +9,7 @@ from caffe2k.diagnostics import Diagnostics
 from caffe2k.ir.layout import Segment
 from caffe2k.schema.message import Message
 from caffe2k.weights.blob import CaffeModel, LayerBlobs, Shape
+from caffe2k.weights.caffe_side import todays_shape
 from caffe2k.weights.coverage import LayerCoverage
 from caffe2k.weights.plan import PlannedLayer, PlannedWeight, WeightPlan
 from caffe2k.weights.transforms import (
@@ -36,9 +37,6 @@ _REARRANGING = {"Reshape", "Permute", "Slice", "SPP", "Reorg", "Im2col", "Tile"}
 
 _IMAGE_RANKS = (4, 5)
 """How many axes an input has that a Keras model takes with its channels last."""
-
-_LEGACY_RANKS = {"InnerProduct": (2, 1), "Embed": (2, 1)}
-"""How many axes the blobs have of a layer whose file pads shapes to four."""
 
 
 def loose_plan(
@@ -176,19 +174,9 @@ class _Planner:
         for index, blob in enumerate(self.layer.blobs):
             if blob is None:
                 continue
-            shape = self._shape(index, blob.shape, legacy=blob.legacy)
+            shape = todays_shape(kind, index, blob)
             name, steps = self._weight(index, shape)
             yield PlannedWeight(name, self.layer.name, index, shape, steps)
-
-    def _shape(self, index: int, shape: Shape, *, legacy: bool) -> Shape:
-        """The shape that Caffe gives a parameter whose file pads it with ones."""
-        kind = self.message.type
-        if not legacy or (kind in _CONVOLUTIONS and index == 0):
-            return shape
-        ranks = _LEGACY_RANKS.get(kind, (1,))
-        rank = ranks[min(index, len(ranks) - 1)]
-        padding = len(shape) - rank
-        return shape[padding:] if shape[:padding] == (1,) * padding else shape
 
     def _weight(self, index: int, shape: Shape) -> tuple[str, Steps]:
         kind = self.message.type

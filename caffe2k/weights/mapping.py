@@ -26,6 +26,8 @@ _COMPRESSED = {
     b"7z\xbc\xaf\x27\x1c": "7-zip",
 }
 _ZIP_ERRORS = (OSError, ValueError, NotImplementedError, zipfile.BadZipFile)
+_HTML = (b"<!doctype html", b"<html")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TEXT_CONTROLS = frozenset(b"\t\n\v\f\r")
 
 
@@ -135,7 +137,7 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
             f"`{path}` is a Git LFS pointer, not the file itself",
             help="run `git lfs pull` in its repository",
         )
-    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+    if _is_html(head):
         raise WeightsError(
             "file-is-html",
             f"`{path}` is a web page",
@@ -154,6 +156,12 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
             f"`{path}` is a text file",
             help="this is the place for a binary file; is it the prototxt?",
         )
+
+
+def _is_html(head: bytes) -> bool:
+    """Whether a web page begins so, maybe behind a comment or a line of XML."""
+    text = head.removeprefix(_BYTE_ORDER_MARK).lstrip().lower()
+    return text.startswith(b"<") and any(tag in text for tag in _HTML)
 
 
 def _is_text(head: bytes) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from caffe2k.schema.binary import parse
 from caffe2k.schema.message import Entry, Message
 from caffe2k.weights import wire
+from caffe2k.weights.caffemodel import net_fields
 from caffe2k.weights.errors import WeightsError
 from caffe2k.weights.mapping import HDF5_MAGIC, map_file
 
@@ -31,8 +33,9 @@ def read_definition(path: Path) -> Message:
             f"`{path}` holds weights alone, not the net's layers",
             help="give the prototxt, and the weights beside it",
         )
+    top = net_fields(path, buffer)
     try:
-        return parse("NetParameter", _without_blobs(buffer))
+        return parse("NetParameter", _without_blobs(buffer, top))
     except (wire.WireError, ValueError) as error:
         raise WeightsError(
             "file-corrupt",
@@ -41,10 +44,10 @@ def read_definition(path: Path) -> Message:
         ) from None
 
 
-def _without_blobs(buffer: memoryview) -> bytes:
+def _without_blobs(buffer: memoryview, top: Iterable[wire.Field]) -> bytes:
     """The message of a net, its layers' blobs left out."""
     kept = bytearray()
-    for field in wire.fields(buffer, 0, len(buffer)):
+    for field in top:
         blobs = _BLOBS.get(field.number)
         if blobs is not None and field.wire_type == wire.LENGTH:
             layer = _layer_without_blobs(buffer, field, blobs)

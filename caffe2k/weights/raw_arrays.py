@@ -32,6 +32,7 @@ def write_npz(
 
     Raises WeightsError if the file exists and not `force`, or if it can't be written.
     """
+    arrays = _with_text_names(arrays)
     progress = Progress(arrays, on_progress)
     with (
         whole_file(path, force=force) as temporary,
@@ -42,6 +43,13 @@ def write_npz(
             with archive.open(member, "w", force_zip64=True) as stream:
                 stream.write(_npy_header(array))
                 write_in_order(stream, array, progress)
+
+
+def _with_text_names(arrays: Sequence[LazyArray]) -> list[LazyArray]:
+    """The arrays with names in UTF-8: what is none becomes `\\xff`, as Python shows it."""
+    names = (array.name.encode("utf-8", "surrogateescape") for array in arrays)
+    texts = (name.decode("utf-8", "backslashreplace") for name in names)
+    return [array.renamed(text) for array, text in zip(arrays, texts, strict=True)]
 
 
 def _npy_header(array: LazyArray) -> bytes:
@@ -68,6 +76,7 @@ def write_safetensors(
 
     Raises WeightsError as `write_npz` does.
     """
+    arrays = _with_text_names(arrays)
     starts = tuple(accumulate((array.nbytes for array in arrays), initial=0))
     described = {
         array.name: {

@@ -31,14 +31,11 @@ class Statistics:
 
 
 def statistics(blob: Blob) -> Statistics:
-    """The statistics of all of a blob's values, in float64.
-
-    Raises WeightsError as `Blob.view` does.
-    """
+    """The statistics, in float64, of all of a blob's values that its file holds."""
     count, strange = 0, 0
     mean = squares = 0.0
     lowest, highest = math.inf, -math.inf
-    for slab in in_order(blob.view()):
+    for slab in in_order(blob.load()):
         values = slab.reshape(-1)
         finite = np.isfinite(values)
         if not finite.all():

@@ -18,8 +18,15 @@ OnProgress = Callable[[int, int], None]
 def whole_file(path: Path, *, force: bool) -> Iterator[Path]:
     """The path of an empty file beside `path`, which takes its place at the end.
 
-    Raises WeightsError if `path` exists and not `force`, or if it can't be written.
+    Raises WeightsError if `path` exists and not `force`, or if it can't be written: a
+    folder or a device never is.
     """
+    if path.exists() and not path.is_file():
+        raise WeightsError(
+            "output-unwritable",
+            f"can't write `{path}`: it exists, and is not a file",
+            help="give the name of a file that may be made or replaced",
+        )
     if path.exists() and not force:
         raise WeightsError(
             "output-exists", f"`{path}` exists", help="overwrite it with --force"

@@ -19,6 +19,7 @@ _FIXED_WIDTHS = {FIXED64: 8, FIXED32: 4}
 _MAX_VARINT_BYTES = 10
 _MAX_FIELD_NUMBER = (1 << 29) - 1
 _MAX_RUN = 4096
+_MAX_FIELDS = 1 << 18
 
 
 class WireError(ValueError):
@@ -54,12 +55,17 @@ def fields(buffer: memoryview, start: int, stop: int) -> Iterator[Field]:
     """The fields of the message in `buffer[start:stop]`, in file order.
 
     Every length is checked against `stop` before it is used. Groups, which no version
-    of Caffe's schema has, are refused.
+    of Caffe's schema has, are refused, and more fields than any net has layers: millions
+    of two bytes each would take a hundred times their size to list.
 
     Raises WireError.
     """
     position = start
+    number_of_fields = 0
     while position < stop:
+        number_of_fields += 1
+        if number_of_fields > _MAX_FIELDS:
+            raise WireError(f"over {_MAX_FIELDS} fields", position)
         tag_start = position
         tag, position = read_varint(buffer, position, stop)
         number, wire_type = tag >> 3, tag & 7

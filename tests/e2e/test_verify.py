@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +13,14 @@ from click.testing import CliRunner, Result
 
 import caffe2k.verification
 from caffe2k.cli import main
+from caffe2k.ir.net import Phase
+from caffe2k.porting import port_weights
+from caffe2k.translation import Translation
 from caffe2k.verification import BlobError, Verdict
 from caffe2k.verification.comparison import compare
+from caffe2k.verification.opencv_blobs import opencv_blobs
+from caffe2k.verification.reference import read_reference
+from caffe2k.weights.errors import WeightsError
 
 LENET = Path(__file__).resolve().parents[2] / "samples" / "digits_lenet"
 LAYERS = LENET.parents[1] / "tests" / "conformance" / "layers"
@@ -30,6 +39,26 @@ def test_opencv_computes_the_same_blobs() -> None:
     names = [line.split()[0] for line in result.stdout.splitlines() if "x" in line]
     assert names[:7] == ["conv1", "pool1", "conv2", "pool2", "ip1", "ip2", "prob"]
     assert "the same as OpenCV: 7 blobs" in result.stdout
+
+
+def test_opencv_gets_weights_that_it_can_not_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2 = pytest.importorskip("cv2")
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        pytest.skip("this OpenCV reads no Caffe nets")
+    net, weights = LENET / "deploy.prototxt", tmp_path / "lenet.caffemodel.h5"
+    port_weights(net, LENET / "lenet_iter_400.caffemodel", weights)
+
+    def keras_blobs(
+        translation: Translation, inputs: dict[str, Any], _: Path
+    ) -> dict[str, Any]:
+        test_net = translation.net.phases[Phase.TEST]
+        return opencv_blobs(test_net, LENET / "lenet_iter_400.caffemodel", inputs)
+
+    monkeypatch.setattr(caffe2k.verification, "keras_blobs", keras_blobs)
+    result = verify(net, weights)
+    assert "the same as OpenCV: 7 blobs, largest error 0.0e+00" in result.output
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
@@ -60,6 +89,49 @@ def test_the_first_blob_that_differs_is_named() -> None:
     assert first is not None
     assert first.blob == "c"
     assert not verdict.agrees
+
+
+def test_copies_of_caffes_own_are_not_missed() -> None:
+    a, copy = np.ones(2), "a_ip_0_split_1"
+    verdict = compare({"a": a, "x_split_0": a}, {"a": a, copy: a}, "Caffe", 0)
+    assert verdict.not_compared == ("x_split_0",)
+
+
+def damaged_archive(path: Path) -> None:
+    np.savez_compressed(path, a=np.arange(1000))
+    data = bytearray(path.read_bytes())
+    data[100:300] = bytes(b ^ 0x55 for b in data[100:300])
+    path.write_bytes(data)
+
+
+def archive_of_text(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", "text")
+
+
+def one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        damaged_archive,
+        archive_of_text,
+        one_array,
+        lambda path: np.savez(path, a=np.array(["text"])),
+        lambda path: np.savez(path, a=np.array([None])),
+        lambda path: np.savez(path, a=np.ones(3, complex)),
+        Path.mkdir,
+    ],
+)
+def test_what_holds_no_blobs_is_no_reference(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    write(tmp_path / "blobs.npz")
+    with pytest.raises(WeightsError, match="reference-unreadable"):
+        read_reference(tmp_path / "blobs.npz")
 
 
 @pytest.mark.parametrize(
@@ -103,6 +175,11 @@ def test_the_exit_code_is_the_verdict(
     result = verify("deploy.prototxt", "lenet.caffemodel")
     assert result.exit_code == exit_code
     assert words in result.stdout
+
+
+def test_the_recipe_of_a_solver_runs_its_net() -> None:
+    result = verify(LENET / "solver.prototxt", "lenet.caffemodel", "--recipe")
+    assert f"caffe.Net('{LENET}/train_val.prototxt'" in result.stdout
 
 
 def test_the_recipe_is_python_whatever_the_files_are_called() -> None:

@@ -317,6 +317,22 @@ WRONG_FILES = {
             "  = help: this is the place for a binary file; is it the prototxt?"
         ),
     ),
+    **{
+        f"web page {i}": (
+            page,
+            (
+                "error[file-is-html]: `FILE` is a web page\n"
+                "  = help: it was saved from a link to a page; download the file itself"
+            ),
+        )
+        for i, page in enumerate(
+            (
+                b"\xef\xbb\xbf\r\n<!DOCTYPE HTML>",
+                b"<?xml version='1.0'?>\n<!DOCTYPE html>",
+                b"<!-- moved --><html lang='en'>",
+            )
+        )
+    },
     "gzip": (
         b"\x1f\x8b\x08\x00rest",
         (

@@ -196,14 +196,28 @@ def test_the_weights_in_a_keras_archive_are_read(
         assert np.array_equal(found["ip"][0].array(), VALUES)
 
 
-def test_a_keras_layer_may_be_called_data(tmp_path: Path) -> None:
+def one_layer(listing: h5py.Group, name: str) -> None:
+    listing.attrs["layer_names"] = [name.encode()]
+    group = listing.create_group(name)
+    group.attrs["weight_names"] = [b"kernel"]
+    group["kernel"] = VALUES
+
+
+@pytest.mark.parametrize("name", ["data", "layers", "model_weights"])
+def test_a_keras_layer_may_be_called_anything(name: str, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
-        file.attrs["layer_names"] = [b"data"]
-        group = file.create_group("data")
-        group.attrs["weight_names"] = [b"kernel"]
-        group["kernel"] = VALUES
+        one_layer(file, name)
     assert is_keras_file(tmp_path / "x.h5")
-    assert list(read_keras_file(tmp_path / "x.h5")) == ["data"]
+    assert list(read_keras_file(tmp_path / "x.h5")) == [name]
+
+
+def test_the_weights_of_a_whole_model_are_read(tmp_path: Path) -> None:
+    """As `model.save("x.h5")` writes it."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        one_layer(file.create_group("model_weights"), "ip")
+        file.create_group("optimizer_weights")
+    assert is_keras_file(tmp_path / "x.h5")
+    assert list(read_keras_file(tmp_path / "x.h5")) == ["ip"]
 
 
 def test_a_damaged_archive_is_an_error(tmp_path: Path) -> None:

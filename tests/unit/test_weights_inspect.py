@@ -134,6 +134,60 @@ def test_a_file_of_keras_is_shown(tmp_path: Path) -> None:
     ]
 
 
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    state = SolverState(iter=3, minimum_loss=np.nan, history=[proto(np.ones(1))])
+    path = tmp_path / "x.solverstate"
+    path.write_bytes(state.SerializeToString())
+    result = caffe2k("inspect", path, "--json")
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    assert json.loads(result.stdout, parse_constant=refuse)["minimum_loss"] is None
+
+
+def test_a_blob_of_which_values_are_missing_is_shown(tmp_path: Path) -> None:
+    net = NetParameter(layer=[LayerParameter(name="ip", blobs=[proto(np.ones(6))])])
+    net.layer[0].blobs[0].shape.dim[:] = [5, 3]
+    path = tmp_path / "x.caffemodel"
+    path.write_bytes(net.SerializeToString())
+    assert "5 x 3  6 in the file      15" in caffe2k("inspect", path).stdout
+    (layer,) = json.loads(caffe2k("inspect", path, "--json").stdout)["layers"]
+    (found,) = layer["blobs"]
+    assert (found["values"], found["stored"], found["mean"]) == (15, 6, 1)
+    result = caffe2k("diff", path, path)
+    assert "blob 0 of layer `ip` of shape (5, 3) needs 15 values" in result.stderr
+    assert result.exit_code == 2
+
+
+def test_names_can_not_drive_a_terminal(tmp_path: Path) -> None:
+    net = NetParameter(name="a\x1b[2J", layer=[LayerParameter(name="AAAA")])
+    path = tmp_path / "x.caffemodel"
+    path.write_bytes(net.SerializeToString().replace(b"AAAA", b"\xff\x1b[m"))
+    shown = caffe2k("inspect", path)
+    assert shown.exit_code == 0
+    assert "net a\N{REPLACEMENT CHARACTER}[2J\n" in shown.stdout
+    assert "\x1b" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (SolverState(iter=3, learned_net="x"), "file-is-solverstate"),
+        (proto(np.ones(3)), "file-is-binaryproto"),
+    ],
+)
+def test_other_messages_carry_no_net(
+    message: SolverState | BlobProto, code: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.caffemodel"
+    path.write_bytes(message.SerializeToString())
+    for command in (("inspect", "--prototxt", path), ("translate", path, "-o", "x")):
+        result = caffe2k(*command)
+        assert result.exit_code == 1
+        assert f"error[{code}]" in result.stderr
+
+
 def test_inspect_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"")
     result = caffe2k("inspect", tmp_path / "x")
@@ -175,6 +229,12 @@ def test_what_can_not_be_compared_has_its_own_exit_code(tmp_path: Path) -> None:
     result = caffe2k("diff", LENET / "lenet_iter_400.caffemodel", tmp_path / "no")
     assert result.exit_code == 2
     assert "error[file-missing]" in result.stderr
+
+
+def test_a_tolerance_is_no_less_than_0(model: Path) -> None:
+    result = caffe2k("diff", model, model, "--atol", "-1")
+    assert result.exit_code == 2
+    assert "-1.0 is not in the range" in result.stderr
 
 
 def found(a: FloatArray, b: FloatArray, atol: float = 0) -> list[Difference]:

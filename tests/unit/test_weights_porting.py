@@ -200,6 +200,14 @@ def test_channels_first_needs_no_order(tmp_path: Path) -> None:
     assert np.array_equal(found["ip"][0], DENSE.T)
 
 
+@pytest.mark.parametrize("to", ["npz", "safetensors", "caffemodel", "caffemodel.h5"])
+def test_of_caffes_own_order_there_is_no_doubt(to: str, tmp_path: Path) -> None:
+    ported(layer("odd", "Unheard", "conv"), tmp_path)
+    net, model = tmp_path / "n.prototxt", tmp_path / "m.caffemodel"
+    porting = port_weights(net, model, tmp_path / f"x.{to}")
+    assert codes(porting) == ["weights-alone"]
+
+
 def test_unknown_parameters_are_ported_raw(tmp_path: Path) -> None:
     write_model(
         tmp_path / "m.caffemodel", conv=[KERNEL, BIAS[:4]], odd=[ODD], ip=[DENSE, BIAS]
@@ -325,6 +333,45 @@ def test_shared_blobs_are_in_every_layer_of_a_binary_file(tmp_path: Path) -> Non
     assert same(blobs(tmp_path / "x.caffemodel"), blobs(model))
     in_h5 = blobs(tmp_path / "x.caffemodel.h5")
     assert len(in_h5) < len(blobs(model))
+
+
+@pytest.mark.skipif(not LENET.is_dir(), reason="../shared/conformance is not here")
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_raw_arrays_of_old_files_have_todays_shapes(
+    version: str, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old.npz", tmp_path / "new.npz"
+    port_weights(LENET / f"weights_{version}.caffemodel", None, old)
+    port_weights(LENET / "weights.caffemodel", None, new)
+    assert old.read_bytes() == new.read_bytes()
+
+
+@pytest.mark.parametrize("odd", ["", "Unheard"])
+@pytest.mark.parametrize("to", ["h5", "npz", "caffemodel"])
+def test_blobs_that_hdf5_leaves_out_are_their_owners(
+    to: str, odd: str, tmp_path: Path
+) -> None:
+    sharing = 'param { name: "w" } param { name: "b" } '
+    net = tmp_path / "net.prototxt"
+    net.write_text(
+        entry("data", 2, 5)
+        + layer("first", odd or "ReLU", "data")
+        + dense("ip", "first", 5, more=sharing)
+        + dense("ip_p", "ip", 5, more=sharing)
+    )
+    binary, hdf5 = tmp_path / "m.caffemodel", tmp_path / "m.caffemodel.h5"
+    square = np.arange(25, dtype=np.float32).reshape(5, 5)
+    write_model(binary, ip=[square, BIAS], ip_p=[square, BIAS])
+    with h5py.File(hdf5, "w") as file:
+        for name, values in (("ip/0", square), ("ip/1", BIAS)):
+            file[f"data/{name}"] = values
+        file.create_group("data/ip_p")
+    one, other = tmp_path / f"one.{to}", tmp_path / f"other.{to}"
+    port_weights(net, binary, one)
+    port_weights(net, hdf5, other)
+    assert one.read_bytes() == other.read_bytes()
+    if to == "h5":
+        assert diff_weights(hdf5, other, net=net) == ()
 
 
 def test_a_part_of_the_layers_leaves_the_others_out(tmp_path: Path) -> None:

@@ -64,6 +64,13 @@ def test_malformed_bytes_are_refused(data: bytes, message: str) -> None:
         walk(data)
 
 
+def test_a_message_without_end_is_refused() -> None:
+    data = b"\x08\x01" * ((1 << 18) + 1)
+    assert len(walk(data[2:])) == 1 << 18
+    with pytest.raises(wire.WireError, match="over 262144 fields at byte 524288"):
+        walk(data)
+
+
 def test_a_varint_keeps_its_low_64_bits() -> None:
     data = memoryview(b"\xff" * 9 + b"\x7f")
     value, end = wire.read_varint(data, 0, len(data))

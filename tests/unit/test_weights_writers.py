@@ -81,6 +81,22 @@ def test_safetensors_has_a_header_and_the_values(tmp_path: Path) -> None:
     assert data[8 + size :] == KERNEL.tobytes() + BIAS.tobytes() + struct.pack("f", 0.5)
 
 
+def test_names_that_are_no_utf_8_are_escaped(tmp_path: Path) -> None:
+    array = LazyArray("caf\udce9/0", BIAS.shape, lambda: BIAS)
+    write_npz(tmp_path / "x.npz", [array])
+    with np.load(tmp_path / "x.npz") as npz:
+        assert npz.files == [r"caf\xe9/0"]
+    write_safetensors(tmp_path / "x.safetensors", [array])
+    assert rb'"caf\\xe9/0"' in (tmp_path / "x.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["a/b", "", ".", "a\0b", "caf\udce9"])
+def test_not_every_name_can_be_in_hdf5(name: str, tmp_path: Path) -> None:
+    model = CaffeModel("net", (LayerBlobs(name, "Scale", (blob(BIAS),)),))
+    with pytest.raises(WeightsError, match="hdf5-layer-name"):
+        write_caffemodel_h5(tmp_path / "x.caffemodel.h5", model, ())
+
+
 def test_a_caffemodel_is_what_protobuf_reads(tmp_path: Path) -> None:
     definition = caffe_pb2.LayerParameter(name="conv", type="Convolution", top=["x"])
     definition.convolution_param.num_output = 6
@@ -176,6 +192,19 @@ def test_an_existing_file_is_kept_unless_forced(name: str, tmp_path: Path) -> No
     assert path.read_bytes() == b"old"
     WRITERS[name](path, force=True)
     assert path.read_bytes() != b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_file_is_never_replaced(
+    make: Callable[[Path], None], force: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.npz"
+    make(path)
+    with pytest.raises(WeightsError, match=r"output-unwritable.*is not a file"):
+        WRITERS["x.npz"](path, force=force)
+    assert not path.is_file()
     assert list(tmp_path.iterdir()) == [path]
 
 
