@@ -12,6 +12,7 @@ class Blob(NamedTuple):
 
     layer: the Keras layer whose `output`-th output it is, of the layer's `use`-th call.
     axes: which of the blob's axes, in Caffe's order, each axis of that output holds.
+        A blob without axes, such as a loss, is repeated there for each of the batch.
     order: for a flattened blob whose values along `order_axis` do not lie in Caffe's
         order, the runs of them: (sizes in Caffe's order, the order they lie in).
     after: the Caffe layers that wrote it in place, in their order.
@@ -32,7 +33,10 @@ class Blob(NamedTuple):
 
     def in_caffes_order(self, array):
         """The blob as Caffe lays it out, from the layer's output."""
-        array = np.asarray(array).transpose(np.argsort(self.axes))
+        array = np.asarray(array)
+        if not self.axes:
+            return array.ravel()[0]
+        array = array.transpose(np.argsort(self.axes))
         if not self.order:
             return array
         ends = np.cumsum([math.prod(sizes) for sizes, _ in self.order])

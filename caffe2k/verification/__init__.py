@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from caffe2k.ir.net import Phase
 from caffe2k.pipeline import Options
+from caffe2k.porting import port_weights
 from caffe2k.translation import Translation, translate
 from caffe2k.verification.comparison import BlobError, Verdict, compare
 from caffe2k.verification.keras_blobs import keras_blobs
 from caffe2k.verification.opencv_blobs import opencv_blobs
+from caffe2k.verification.random_inputs import input_shapes, random_inputs
 from caffe2k.verification.reference import read_reference, recipe
 from caffe2k.weights.errors import WeightsError
 
@@ -39,8 +41,8 @@ def verify(
     options = replace(options, phase=Phase.TEST)
     translation = translate(net, weights=caffemodel, options=options)
     if reference is None:
-        inputs = _random_inputs(translation)
-        theirs = opencv_blobs(translation.net.phases[Phase.TEST], caffemodel, inputs)
+        inputs = random_inputs(translation)
+        theirs = _by_opencv(net, caffemodel, translation, inputs, options)
         source = "OpenCV"
     else:
         theirs = read_reference(reference)
@@ -52,26 +54,27 @@ def verify(
     return compare(ours, theirs, source, tolerance)
 
 
-def _random_inputs(translation: Translation) -> dict[str, NDArray[Any]]:
-    """Inputs in the range of images about their mean, always the same."""
-    import numpy as np
+def _by_opencv(
+    net: Path,
+    caffemodel: Path,
+    translation: Translation,
+    inputs: dict[str, NDArray[Any]],
+    options: Options,
+) -> dict[str, NDArray[Any]]:
+    """What OpenCV computes; of a file that it can't read it gets the weights anew.
 
-    random = np.random.RandomState(1)
-    return {
-        name: random.uniform(-128, 128, shape).astype("float32")
-        for name, shape in _input_shapes(translation).items()
-    }
-
-
-def _input_shapes(translation: Translation) -> dict[str, tuple[int, ...]]:
-    """The model's inputs by blob, in Caffe's axis order."""
-    net = translation.net.net
-    names = {entry.blob for entry in translation.net.whole.program.inputs}
-    return {
-        blob.name: tuple(size or 1 for size in shape)
-        for blob, shape in net.shapes.items()
-        if blob.name in names and blob.version == 0
-    }
+    It knows neither HDF5 files nor V0 layers.
+    """
+    layers = translation.net.phases[Phase.TEST]
+    try:
+        return opencv_blobs(layers, caffemodel, inputs)
+    except WeightsError as refusal:
+        if refusal.diagnostics[0].code != "opencv-refused":
+            raise
+    with tempfile.TemporaryDirectory(prefix="caffe2k-") as folder:
+        todays = Path(folder) / "todays.caffemodel"
+        port_weights(net, caffemodel, todays, options=options, allow_partial=True)
+        return opencv_blobs(layers, todays, inputs)
 
 
 def _taken_inputs(
@@ -79,7 +82,7 @@ def _taken_inputs(
 ) -> dict[str, NDArray[Any]]:
     """The inputs that Caffe ran with."""
     inputs = {}
-    for name, shape in _input_shapes(translation).items():
+    for name, shape in input_shapes(translation).items():
         if name not in blobs:
             raise WeightsError(
                 "reference-without-input",

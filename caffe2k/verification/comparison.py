@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
+
+_COPY = re.compile(r"_split_\d+$")
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,17 @@ class Verdict:
 
 
 def compare(ours: Arrays, theirs: Arrays, reference: str, tolerance: float) -> Verdict:
-    """Compares what both have; arrays are in Caffe's axis order, `ours` in the net's."""
+    """Compares what both have; arrays are in Caffe's axis order, `ours` in the net's.
+
+    The copies that Caffe makes where several layers read a blob are not missed
+    (util/insert_splits.cpp, SplitBlobName).
+    """
+    alone = set(ours) ^ set(theirs)
     return Verdict(
         reference,
         tolerance,
         tuple(_errors(ours, theirs)),
-        tuple(sorted(set(ours) ^ set(theirs))),
+        tuple(sorted(n for n in alone if n in ours or not _COPY.search(n))),
     )
 
 

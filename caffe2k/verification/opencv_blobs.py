@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caffe2k.ir.net import Layer, Net
-from caffe2k.ops import find_op
-from caffe2k.prototxt import to_prototxt
-from caffe2k.schema.message import Entry, Message
+from caffe2k.ir.net import Net
+from caffe2k.verification.opencv_net import OpenCVNet
 from caffe2k.weights.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -27,31 +25,51 @@ def opencv_blobs(
     import numpy as np
 
     cv2 = _opencv()
-    read = {blob.name for layer in _computed(net) for blob in layer.bottoms}
-    inputs = {name: array for name, array in inputs.items() if name in read}
-    text = deploy_text(net, {name: array.shape for name, array in inputs.items()})
-    makers = _makers(net)
+    deploy = OpenCVNet(net, {name: array.shape for name, array in inputs.items()})
     try:
         runtime = cv2.dnn.readNetFromCaffe(
-            np.frombuffer(text.encode(), "uint8"), np.fromfile(caffemodel, "uint8")
+            np.frombuffer(deploy.prototxt.encode(), "uint8"),
+            np.fromfile(caffemodel, "uint8"),
         )
         # Fused layers would change the blobs between them.
         runtime.enableFusion(False)
         runtime.enableWinograd(False)
-        for name, array in inputs.items():
-            runtime.setInput(np.ascontiguousarray(array, "float32"), name)
-        results = runtime.forwardAndRetrieve([layer for layer, _ in makers.values()])
+        for name in deploy.inputs:
+            array = np.ascontiguousarray(inputs[name], "float32")
+            runtime.setInput(array, name)
+        # Some layers it calls like their tops.
+        called = set(runtime.getLayerNames())
+        results = runtime.forwardAndRetrieve(
+            [maker if maker in called else top for top, maker in deploy.makers.items()]
+        )
     except cv2.error as e:
         raise WeightsError(
             "opencv-refused",
             f"OpenCV can't run this net: {e.err}",
             help="compare with blobs of Caffe itself: see --recipe and --reference",
         ) from e
-    return {
-        name: np.asarray(outputs[index])
-        for (name, (_, index)), outputs in zip(makers.items(), results, strict=True)
-        if index < len(outputs)
-    }
+    blobs = zip(deploy.makers, results, strict=True)
+    found = {name: np.asarray(outputs[0]) for name, outputs in blobs}
+    for name, images in deploy.detections.items():
+        found[name] = _in_caffes_order(found[name], images)
+    return found
+
+
+def _in_caffes_order(rows: NDArray[Any], images: int) -> NDArray[Any]:
+    """DetectionOutput's rows (1, 1, N, 7), class by class in each image.
+
+    OpenCV sorts an image's rows by score alone, and always gives keep_top_k of them, the
+    last ones zero. (detection_output_layer.cpp, DetectionOutputLayer::Forward_cpu)
+    """
+    import numpy as np
+
+    rows = rows.reshape(-1, 7)
+    rows = rows[rows.any(axis=1)]
+    if not len(rows):
+        rows = np.full((images, 7), -1, "float32")
+        rows[:, 0] = range(images)
+    order = np.lexsort((-rows[:, 2], rows[:, 1], rows[:, 0]))
+    return rows[order].reshape(1, 1, -1, 7)
 
 
 def _opencv() -> Any:
@@ -71,41 +89,3 @@ def _opencv() -> Any:
     # What it refuses is told by the exception.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
-
-
-def deploy_text(net: Net, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """The TEST net as a deploy prototxt: inputs for data layers, no losses or metrics."""
-    deploy = Message("NetParameter")
-    for name, shape in shapes.items():
-        deploy.add("layer", Entry(_input(name, shape)))
-    for layer in _computed(net):
-        deploy.add("layer", Entry(layer.message))
-    return to_prototxt(deploy)
-
-
-def _input(name: str, shape: tuple[int, ...]) -> Message:
-    layer = Message("LayerParameter")
-    layer.add("name", Entry(name))
-    layer.add("type", Entry("Input"))
-    layer.add("top", Entry(name))
-    sizes = layer.child("input_param", None).child("shape", None)
-    for size in shape:
-        sizes.add("dim", Entry(size))
-    return layer
-
-
-def _computed(net: Net) -> Iterator[Layer]:
-    for layer in net.layers:
-        op = find_op(layer.type)
-        assert op is not None
-        if not (op.is_source or op.is_loss or op.is_metric) and layer.tops:
-            yield layer
-
-
-def _makers(net: Net) -> dict[str, tuple[str, int]]:
-    """Blob -> the layer that writes it last, and which of its tops it is."""
-    return {
-        top.name: (layer.name, index)
-        for layer in _computed(net)
-        for index, top in enumerate(layer.tops)
-    }

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from caffe2k.diagnostics import Diagnostics
+from caffe2k.project import carries_net
+from caffe2k.prototxt.read import read
+from caffe2k.shell.script import is_script
+from caffe2k.sources.lookup import find_beside
 from caffe2k.weights.errors import WeightsError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_NUMBERS = "biuf"
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    # A single array (.npy) has no names, and older ones can't be closed.
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read_reference(path: Path) -> dict[str, NDArray[Any]]:
@@ -17,16 +37,19 @@ def read_reference(path: Path) -> dict[str, NDArray[Any]]:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as npz:
-            return {name: npz[name] for name in npz.files}
+        npz = np.load(path, allow_pickle=False)
+        with npz:
+            blobs = {name: np.asarray(npz[name]) for name in npz.files}
+        if any(array.dtype.kind not in _NUMBERS for array in blobs.values()):
+            raise ValueError("not all of them are numbers")
+        return blobs
     except FileNotFoundError as e:
         raise WeightsError(
             "reference-missing",
             f"the blobs `{path}` are not there",
             help="dump them from Caffe with the lines that --recipe prints",
         ) from e
-    # A single array (.npy) has no names: an AttributeError.
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as e:
+    except _UNREADABLE as e:
         raise WeightsError(
             "reference-unreadable",
             f"`{path}` is no .npz of arrays",
@@ -35,7 +58,12 @@ def read_reference(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def recipe(net: Path, weights: Path) -> str:
-    """A Python script that runs Caffe on random inputs and saves all blobs."""
+    """A Python script that runs Caffe on random inputs and saves all blobs.
+
+    `net` need not be here; if it is here and a solver, its net is run. Raises
+    WeightsError where it is neither.
+    """
+    net = _net_file(net)
     return f"""\
 import caffe
 import numpy as np
@@ -50,3 +78,24 @@ net.forward()
 blobs = {{name: blob.data for name, blob in net.blobs.items()}}
 np.savez('blobs.npz', **blobs)
 """
+
+
+def _net_file(path: Path) -> Path:
+    """The net's own file, which is what Caffe's Python takes."""
+    if not path.is_file():
+        return path
+    named: str | None = None
+    if not (is_script(path) or carries_net(path)):
+        message = read(path, Diagnostics())
+        if message.schema.name == "NetParameter":
+            return path
+        named = message.net or message.train_net
+    found = find_beside(named, path.parent) if named else None
+    if found is None:
+        raise WeightsError(
+            "recipe-without-net",
+            f"`{path}` is not the prototxt of a net, and names none that is here",
+            help="Caffe's Python takes the net itself; a caffemodel's is printed by "
+            "`caffe2k inspect --prototxt`",
+        )
+    return found

@@ -53,3 +53,8 @@ def test_order_along_another_axis():
     lying = caffe.transpose(1, 0, 2).reshape(6, 4)
     blob = Blob("x", (0, 1), order=(((2, 3), (1, 0)),), order_axis=0)
     np.testing.assert_array_equal(blob.in_caffes_order(lying), caffe.reshape(6, 4))
+
+
+def test_a_blob_without_axes_is_repeated_for_the_batch():
+    repeated = np.array([0.5, 0.5], "float32")
+    assert Blob("loss", ()).in_caffes_order(repeated) == 0.5
