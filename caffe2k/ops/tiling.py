@@ -129,6 +129,17 @@ class Crop(LayerOp):
         if not cut:
             k.output(k.inputs[0])
             return
+        if not self.layer.message.has("crop_param"):
+            k.warn(
+                OpError(
+                    "crop-aligned",
+                    f"layer `{self.layer.name}` has no crop_param: its box begins at 0, "
+                    "as in BVLC's Caffe; that of FCN and HED began where the paddings on "
+                    "the way let both bottoms lie upon each other",
+                    help="for such a net give crop_param { axis: 2 offset: N }, with the N "
+                    "of pycaffe's caffe.coord_map",
+                )
+            )
         if self._is_dynamic(k.bottom):
             self._lower_dynamic(k, cut, offsets)
             return
