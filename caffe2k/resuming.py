@@ -23,8 +23,7 @@ from caffe2k.weights.errors import WeightsError
 from caffe2k.weights.plan import KerasLayer, LazyArray, PlannedLayer, PlannedWeight
 
 if TYPE_CHECKING:
-    from caffe2k.weights.blob import AnyArray, Blob
-    from caffe2k.weights.solverstate import SolverState
+    from caffe2k.weights.blob import AnyArray, Blob, SolverState
     from caffe2k.weights.whole_file import OnProgress
 
 _ParamName = tuple[str, int]

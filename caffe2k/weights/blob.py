@@ -1,4 +1,4 @@
-"""Blob, LayerBlobs and CaffeModel: what a file of weights holds, loaded on demand."""
+"""Blob, LayerBlobs, CaffeModel and SolverState: what files hold, loaded on demand."""
 
 from __future__ import annotations
 
@@ -90,3 +90,21 @@ class CaffeModel:
 
     name: str
     layers: tuple[LayerBlobs, ...]
+
+
+@dataclass(frozen=True)
+class SolverState:
+    """Where a solver stood: `iteration` updates were made.
+
+    `history` holds a blob for each learnable parameter of the net, in the net's order;
+    AdaDelta's and Adam's second ones follow behind all the first. `learned_net` is the
+    path of the weights as Caffe was given it, "" if there is none. `minimum_loss` and
+    `iter_last_event` are what SSD's plateau policy has seen, None in other files.
+    """
+
+    iteration: int
+    current_step: int
+    learned_net: str
+    history: tuple[Blob, ...]
+    minimum_loss: float | None = None
+    iter_last_event: int | None = None

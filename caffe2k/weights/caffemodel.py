@@ -10,7 +10,7 @@ from caffe2k.schema.layer_types import v0_layer_type, v1_layer_type
 from caffe2k.weights import wire
 from caffe2k.weights.binary_blob import read_blob
 from caffe2k.weights.blob import Blob, CaffeModel, FloatArray, LayerBlobs
-from caffe2k.weights.errors import WeightsError
+from caffe2k.weights.errors import WeightsError, solverstate_given
 from caffe2k.weights.mapping import HDF5_MAGIC, map_file
 
 Span = tuple[int, int]
@@ -131,15 +131,6 @@ def _holds_values(top: Sequence[wire.Field]) -> bool:
     layers = (_LAYER, _V1_LAYERS)
     return any(f.number in values and f.wire_type in widths for f in top) and not any(
         f.number in layers and f.wire_type == wire.LENGTH for f in top
-    )
-
-
-def solverstate_given(path: Path) -> WeightsError:
-    """The error for a solver's state where its net's weights were asked for."""
-    return WeightsError(
-        "file-is-solverstate",
-        f"`{path}` is a solverstate: a solver's history, without the net's weights",
-        help="give the .caffemodel that was written with it",
     )
 
 

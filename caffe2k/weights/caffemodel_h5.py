@@ -7,8 +7,7 @@ from pathlib import Path
 import h5py
 
 from caffe2k.weights.blob import CaffeModel, LayerBlobs
-from caffe2k.weights.caffemodel import solverstate_given
-from caffe2k.weights.errors import WeightsError
+from caffe2k.weights.errors import WeightsError, solverstate_given
 from caffe2k.weights.h5_arrays import HDF5_ERRORS, corrupt_hdf5, members, read_hdf5_blob
 
 _MAX_BLOBS = 1000

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from caffe2k.weights import wire
 from caffe2k.weights.binary_blob import read_blob
-from caffe2k.weights.blob import Blob
-from caffe2k.weights.errors import WeightsError
+from caffe2k.weights.blob import Blob, SolverState
+from caffe2k.weights.errors import WeightsError, not_a_solverstate
 from caffe2k.weights.mapping import HDF5_MAGIC, map_file
 
 _ITER, _LEARNED_NET, _HISTORY, _CURRENT_STEP = 1, 2, 3, 4
 _MINIMUM_LOSS, _ITER_LAST_EVENT = 5, 6
-
-
-@dataclass(frozen=True)
-class SolverState:
-    """Where a solver stood: `iteration` updates were made.
-
-    `history` holds a blob for each learnable parameter of the net, in the net's order;
-    AdaDelta's and Adam's second ones follow behind all the first. `learned_net` is the
-    path of the weights as Caffe was given it, "" if there is none. `minimum_loss` and
-    `iter_last_event` are what SSD's plateau policy has seen, None in other files.
-    """
-
-    iteration: int
-    current_step: int
-    learned_net: str
-    history: tuple[Blob, ...]
-    minimum_loss: float | None = None
-    iter_last_event: int | None = None
 
 
 def read_solverstate(path: Path) -> SolverState:
@@ -52,15 +33,6 @@ def read_solverstate(path: Path) -> SolverState:
             f"`{path}` is damaged, or not a solverstate: {error}",
             help="fetch it again",
         ) from None
-
-
-def not_a_solverstate(path: Path) -> WeightsError:
-    """The error for a file that holds something else."""
-    return WeightsError(
-        "file-not-solverstate",
-        f"`{path}` is not a solver's state",
-        help="give the .solverstate that Caffe wrote beside its .caffemodel",
-    )
 
 
 def _read(path: Path, buffer: memoryview) -> SolverState:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import h5py
 
+from caffe2k.weights.blob import SolverState
+from caffe2k.weights.errors import not_a_solverstate
 from caffe2k.weights.h5_arrays import HDF5_ERRORS, corrupt_hdf5, read_hdf5_blob
-from caffe2k.weights.solverstate import SolverState, not_a_solverstate
 
 
 def read_solverstate_h5(path: Path) -> SolverState:
