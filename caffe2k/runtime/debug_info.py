@@ -3,11 +3,11 @@
 import numpy as np
 from keras import ops
 
+from .blobs import inner_model
 from .callbacks import IterationCallback
 from .forward import forward, gradients
 from .gradients import StopGradient
 from .layer_calls import (
-    inner_model,
     layer_calls,
     named_inputs,
     outputs_by_key,
@@ -42,7 +42,8 @@ class DebugInfo(IterationCallback):
         super().on_train_begin(logs)
         self._calls = layer_calls(self.model)
         self._tops = [tensor for call in self._calls for tensor in call.outputs]
-        self._inner = inner_model(self.model, self._tops)
+        x = named_inputs(self.model, self.data.peek()[0])
+        self._inner = inner_model(self.model, x, self._tops)
         self._blobs = _blob_names(self.model, self._calls)
         self._perturbed, self._readings = perturbed(self.model)
 

@@ -46,11 +46,6 @@ def named_inputs(model, x):
     return dict(zip(names, keras.tree.flatten(x), strict=True))
 
 
-def inner_model(model, tensors):
-    """The part of a model that gives `tensors` for its inputs by name."""
-    return keras.Model({t.name: t for t in _graph(model).inputs}, tensors)
-
-
 def outputs_by_key(model):
     """The model's outputs by key; an only one, which has no key, by None."""
     outputs = _graph(model).output

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
+from caffe2k.codegen.names import Names
 from caffe2k.ir.net import Layer, Net, Shape
 from caffe2k.ops import find_op
 from caffe2k.prototxt import to_prototxt
@@ -43,10 +44,9 @@ class OpenCVNet:
             for layer in self._layers
             for index, top in enumerate(layer.tops)
         }
-        taken = {*self._names.values(), *makers}
+        names = Names({*self._names.values(), *makers})
         return {
-            name: maker or _free(f"{name}/copy", taken)
-            for name, maker in makers.items()
+            name: maker or names.claim(f"{name}/copy") for name, maker in makers.items()
         }
 
     @cached_property
@@ -81,13 +81,6 @@ def _computed(net: Net) -> Iterator[Layer]:
         assert op is not None
         if not (op.is_source or op.is_loss or op.is_metric) and layer.tops:
             yield layer
-
-
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
 
 
 def _input(name: str, shape: Shape) -> Message:

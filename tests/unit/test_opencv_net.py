@@ -111,7 +111,7 @@ def test_a_copys_name_is_free(tmp_path: Path) -> None:
     text += CUT
     text += 'layer { name: "two/copy" type: "AbsVal" bottom: "two" top: "size" }\n'
     net = OpenCVNet(net_of_test(tmp_path, text), {"data": (1, 4)})
-    assert net.makers == {"one": "cut", "two": "two/copy_", "size": "two/copy"}
+    assert net.makers == {"one": "cut", "two": "two/copy_2", "size": "two/copy"}
 
 
 def test_detections_come_in_caffes_order() -> None:
