@@ -21,7 +21,7 @@ import numpy as np
 from caffe2k.datasets.conversion import Conversion
 from caffe2k.datasets.inspection import inspect
 from caffe2k.datasets.mean import mean_image
-from caffe2k.datasets.source import open_source
+from caffe2k.datasets.opening import open_source
 from caffe2k.schema.caffe_pb2 import Datum
 
 RECORDS = 20_000

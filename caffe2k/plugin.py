@@ -9,12 +9,12 @@ from caffe2k.ops.base import (
     ElementwiseOp,
     LayerOp,
     LayoutPlan,
-    OpError,
     SpatialOp,
     at_least,
     exactly,
 )
 from caffe2k.ops.data import SourceOp
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.joining import UnorderedOp
 from caffe2k.ops.losses import NormalizedLossOp

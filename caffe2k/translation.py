@@ -29,8 +29,8 @@ from caffe2k.codegen.train_script import train_script
 from caffe2k.diagnostics import Diagnostic, Diagnostics, SourceSpan, printable
 from caffe2k.ir.net import Net, Phase
 from caffe2k.ops import find_op
-from caffe2k.ops.base import OpError
 from caffe2k.ops.data import SourceOp, place
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.plugins import blamed, plugged_in_runtime
 from caffe2k.ops.stub import StubData
 from caffe2k.passes.frozen_recurrence import warn_of_frozen_recurrence

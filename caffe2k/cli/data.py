@@ -69,7 +69,7 @@ def inspect(
         from caffe2k.datasets.image_list import ImageList
         from caffe2k.datasets.inspection import SHOWN_FAULTS
         from caffe2k.datasets.inspection import inspect as run
-        from caffe2k.datasets.source import open_source
+        from caffe2k.datasets.opening import open_source
 
         sheet = None
         if contact_sheet is not None:
@@ -113,7 +113,7 @@ def mean(source: Path, output: Path | None, force: bool, root: str | None) -> No
         raise click.UsageError("--force is about -o, which is not given.")
     with diagnosed():
         from caffe2k.datasets.mean import mean_image
-        from caffe2k.datasets.source import open_source
+        from caffe2k.datasets.opening import open_source
 
         opened = _read_as_told(open_source(source), {"root": root})
         _warn_without_opencv()
@@ -189,7 +189,7 @@ def convert(
         raise click.UsageError("--shards is about --to tfrecord.")
     with diagnosed():
         from caffe2k.datasets.conversion import Conversion
-        from caffe2k.datasets.source import open_source
+        from caffe2k.datasets.opening import open_source
 
         opened = _read_as_told(open_source(source), image_options)
         conversion = Conversion(

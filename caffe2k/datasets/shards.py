@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from caffe2k.datasets.errors import BadRecord, DatasetError
-from caffe2k.datasets.source import open_source
+from caffe2k.datasets.opening import open_source
 from caffe2k.sources.data_files import FirstRecord
 from caffe2k.sources.database import first_record
 from caffe2k.sources.lookup import database_name

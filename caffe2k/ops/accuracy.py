@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, Call, runtime
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import Count, DataShapes, OpError
+from caffe2k.ops.base import Count, DataShapes
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.losses import ClassAxisOp
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pairing import PairOp, legacy_shape

@@ -8,9 +8,10 @@ from typing import Any
 
 from caffe2k.codegen.data_layers import DataLayer, ReaderLayer, Transform
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import DataShapes, OpError
+from caffe2k.ops.base import DataShapes
 from caffe2k.ops.data import Means, SourceOp
 from caffe2k.ops.detection import set_fields
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.registry import layer_op
 from caffe2k.schema.message import Message
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from caffe2k.diagnostics import SourceSpan
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Layer, Shape
-from caffe2k.schema.message import Message
 
 if TYPE_CHECKING:
     from caffe2k.ops.lowering import Lowering
@@ -30,54 +28,6 @@ WIRING = (
     "blobs",
 )
 """The fields of a layer that say how it hangs in the net: no op need read them."""
-
-
-class OpError(Exception):
-    """A layer that Caffe would refuse, or that cannot be translated.
-
-    `field` names the setting that is at fault, as a dotted path below the layer's
-    message; the diagnostic's caret points there, at the `index`-th if there are several.
-    """
-
-    def __init__(
-        self,
-        code: str,
-        message: str,
-        *,
-        field: str = "type",
-        index: int = 0,
-        help: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.field = field
-        self.index = index
-        self.help = help
-
-    def span(self, layer: Layer) -> SourceSpan | None:
-        """The place of the field in the layer's text, or of the nearest thing around it."""
-        message, span = layer.message, layer.span
-        for name in self.field.split("."):
-            entries = message.entries_of(name)
-            if not entries:
-                break
-            entry = entries[self.index if self.index < len(entries) else 0]
-            span = entry.span or span
-            if not isinstance(entry.value, Message):
-                break
-            message = entry.value
-        return span
-
-
-def missing_num_output(layer: Layer, path: str) -> OpError:
-    """What every layer with a `num_output` says where it is 0 or not set."""
-    return OpError(
-        "missing-num-output",
-        f"layer `{layer.name}` has no `num_output`",
-        field=path,
-        help=f"add it to `{path}`",
-    )
 
 
 class BackwardReads(Enum):

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, Target, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Layer, Shape
-from caffe2k.ops.base import Count, DataShapes, ElementwiseOp, LayoutPlan, OpError
+from caffe2k.ops.base import Count, DataShapes, ElementwiseOp, LayoutPlan
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op

@@ -9,15 +9,9 @@ from dataclasses import dataclass
 from caffe2k.codegen.program import Argument, Target, Tensor, keras_layer
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Dim, Layer, Shape, count
-from caffe2k.ops.base import (
-    DataShapes,
-    LayerOp,
-    LayoutPlan,
-    OpError,
-    at_least,
-    missing_num_output,
-)
+from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, at_least
 from caffe2k.ops.bias_apart import add_bias
+from caffe2k.ops.errors import OpError, missing_num_output
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op

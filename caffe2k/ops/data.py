@@ -8,7 +8,8 @@ from typing import ClassVar, Protocol
 from caffe2k.codegen.data_layers import DataLayer, Named, ReaderLayer, Transform
 from caffe2k.diagnostics import SourceSpan
 from caffe2k.ir.net import Layer, Shape
-from caffe2k.ops.base import Count, DataShapes, LayerOp, OpError, at_least, exactly
+from caffe2k.ops.base import Count, DataShapes, LayerOp, at_least, exactly
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.schema.message import Message

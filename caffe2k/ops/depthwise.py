@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import DataShapes, OpError, exactly
+from caffe2k.ops.base import DataShapes, exactly
 from caffe2k.ops.convolution import Convolution
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.registry import layer_op
 
 

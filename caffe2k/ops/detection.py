@@ -8,14 +8,8 @@ from typing import Any
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import (
-    Count,
-    DataShapes,
-    LayerOp,
-    LayoutPlan,
-    OpError,
-    exactly,
-)
+from caffe2k.ops.base import Count, DataShapes, LayerOp, LayoutPlan, exactly
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pairing import legacy_shape
 from caffe2k.ops.registry import layer_op

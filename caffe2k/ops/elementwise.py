@@ -12,9 +12,9 @@ from caffe2k.ops.base import (
     DataShapes,
     ElementwiseOp,
     LayoutPlan,
-    OpError,
     at_least,
 )
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.fillers import constant, initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op

@@ -7,7 +7,7 @@ import math
 from caffe2k.codegen.program import Argument, Call, Target, runtime
 from caffe2k.diagnostics import did_you_mean
 from caffe2k.ir.net import Shape, count
-from caffe2k.ops.base import OpError
+from caffe2k.ops.errors import OpError
 from caffe2k.schema.message import Message
 
 _TYPES = (

@@ -8,14 +8,8 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Layer, Shape, count
-from caffe2k.ops.base import (
-    Count,
-    DataShapes,
-    LayerOp,
-    LayoutPlan,
-    OpError,
-    missing_num_output,
-)
+from caffe2k.ops.base import Count, DataShapes, LayerOp, LayoutPlan
+from caffe2k.ops.errors import OpError, missing_num_output
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pairing import product

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from caffe2k.codegen.data_layers import DataLayer, ReaderLayer
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import DataShapes, OpError, exactly
+from caffe2k.ops.base import DataShapes, exactly
 from caffe2k.ops.data import Means, SourceOp
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.registry import layer_op
 
 

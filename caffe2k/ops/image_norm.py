@@ -13,8 +13,8 @@ from caffe2k.ops.base import (
     ElementwiseOp,
     LayerOp,
     LayoutPlan,
-    OpError,
 )
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op

@@ -8,13 +8,9 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, keras_layer
 from caffe2k.ir.layout import DataFormat, Layout, Segment, caffe_layout
 from caffe2k.ir.net import Layer, Shape, count
-from caffe2k.ops.base import (
-    DataShapes,
-    LayerOp,
-    LayoutPlan,
-    missing_num_output,
-)
+from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan
 from caffe2k.ops.bias_apart import add_bias
+from caffe2k.ops.errors import missing_num_output
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op

@@ -12,10 +12,10 @@ from caffe2k.ops.base import (
     ElementwiseOp,
     LayerOp,
     LayoutPlan,
-    OpError,
     at_least,
     exactly,
 )
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.reshaping import axis_within

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, Call, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Layer, Shape
-from caffe2k.ops.base import Count, DataShapes, LayoutPlan, OpError
+from caffe2k.ops.base import Count, DataShapes, LayoutPlan
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pairing import PairOp, meet, product
 from caffe2k.ops.registry import layer_op

@@ -25,7 +25,7 @@ from caffe2k.codegen.program import (
 from caffe2k.codegen.stubs import LAYERS, Origin, Stubs, Use
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Blob, Layer, Net, ParamKey, Phase, Shape
-from caffe2k.ops.base import OpError
+from caffe2k.ops.errors import OpError
 from caffe2k.sources.lookup import find_beside
 from caffe2k.weights.plan import PlannedWeight
 from caffe2k.weights.transforms import Steps

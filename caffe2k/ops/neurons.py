@@ -8,7 +8,8 @@ from ctypes import c_float
 
 from caffe2k.codegen.program import Argument, keras_layer, runtime
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import BackwardReads, DataShapes, ElementwiseOp, OpError
+from caffe2k.ops.base import BackwardReads, DataShapes, ElementwiseOp
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.joining import UnorderedOp
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op

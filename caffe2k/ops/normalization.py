@@ -6,13 +6,8 @@ from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.net import Layer, Phase, Shape
-from caffe2k.ops.base import (
-    BackwardReads,
-    DataShapes,
-    ElementwiseOp,
-    OpError,
-    SpatialOp,
-)
+from caffe2k.ops.base import BackwardReads, DataShapes, ElementwiseOp, SpatialOp
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op

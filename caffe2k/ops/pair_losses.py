@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, Call, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import Count, DataShapes, LayoutPlan, OpError, exactly
+from caffe2k.ops.base import Count, DataShapes, LayoutPlan, exactly
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pairing import PairOp, legacy_shape, product
 from caffe2k.ops.registry import layer_op

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import LayerOp, LayoutPlan, OpError, exactly
+from caffe2k.ops.base import LayerOp, LayoutPlan, exactly
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 
 

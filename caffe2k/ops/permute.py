@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
+from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from caffe2k.codegen.program import Argument, keras_layer, runtime
 from caffe2k.ir.net import Layer, Shape
-from caffe2k.ops.base import Count, DataShapes, OpError, SpatialOp
+from caffe2k.ops.base import Count, DataShapes, SpatialOp
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.spatial import Sizes, one_or_each, per_axis

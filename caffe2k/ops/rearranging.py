@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import DataShapes, OpError, SpatialOp
+from caffe2k.ops.base import DataShapes, SpatialOp
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.joining import UnorderedOp
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op

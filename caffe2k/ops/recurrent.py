@@ -9,15 +9,8 @@ from typing import ClassVar
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Layer, Shape, count
-from caffe2k.ops.base import (
-    Count,
-    DataShapes,
-    LayerOp,
-    LayoutPlan,
-    OpError,
-    exactly,
-    missing_num_output,
-)
+from caffe2k.ops.base import Count, DataShapes, LayerOp, LayoutPlan, exactly
+from caffe2k.ops.errors import OpError, missing_num_output
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import DataShapes, LayoutPlan, OpError, SpatialOp, exactly
+from caffe2k.ops.base import DataShapes, LayoutPlan, SpatialOp, exactly
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.upsampling import plane_size

@@ -9,7 +9,8 @@ from caffe2k.codegen.program import Tensor, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout, Segment, caffe_layout
 from caffe2k.ir.net import Layer, Shape
 from caffe2k.ir.regrouping import regrouped
-from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError
+from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 

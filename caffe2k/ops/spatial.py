@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument
-from caffe2k.ops.base import OpError
+from caffe2k.ops.errors import OpError
 from caffe2k.schema.message import Message
 
 Sizes = tuple[int, ...]

@@ -8,16 +8,9 @@ from typing import Any
 from caffe2k.codegen.program import Argument
 from caffe2k.codegen.stubs import DATA, LAYERS, Origin, StubReader, Use
 from caffe2k.ir.net import Blob, Layer, Shape
-from caffe2k.ops.base import (
-    UNKNOWN,
-    WIRING,
-    Count,
-    DataShapes,
-    LayerOp,
-    OpError,
-    at_least,
-)
+from caffe2k.ops.base import UNKNOWN, WIRING, Count, DataShapes, LayerOp, at_least
 from caffe2k.ops.data import SourceOp, place
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import find_op, layer_op
 from caffe2k.schema.message import Message

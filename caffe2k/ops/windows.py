@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Shape
-from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, OpError, SpatialOp
+from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, SpatialOp
 from caffe2k.ops.convolution import Geometry
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pooling import Windows
 from caffe2k.ops.registry import layer_op

@@ -23,7 +23,8 @@ from caffe2k.diagnostics import Diagnostics
 from caffe2k.ir.layout import DataFormat
 from caffe2k.ir.net import Blob, Layer, Net
 from caffe2k.ops import find_op
-from caffe2k.ops.base import LayerOp, OpError
+from caffe2k.ops.base import LayerOp
+from caffe2k.ops.errors import OpError
 from caffe2k.ops.in_place import lower_run
 from caffe2k.ops.lowering import LoweredNet, Lowering
 from caffe2k.passes.layouts import Layouts, choose_layouts

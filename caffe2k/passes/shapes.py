@@ -5,7 +5,8 @@ from __future__ import annotations
 from caffe2k.diagnostics import Diagnostics
 from caffe2k.ir.net import Blob, Layer, Net, Shape
 from caffe2k.ops import find_op
-from caffe2k.ops.base import UNKNOWN, DataShapes, OpError
+from caffe2k.ops.base import UNKNOWN, DataShapes
+from caffe2k.ops.errors import OpError
 from caffe2k.schema.message import Message
 from caffe2k.sources.errors import SourceError
 

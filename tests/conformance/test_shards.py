@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from caffe2k.datasets.conversion import Conversion
-from caffe2k.datasets.source import open_source
+from caffe2k.datasets.opening import open_source
 from caffe2k.ir.layout import channels_last
 from caffe2k.pipeline import Options
 from caffe2k.translation import translate

@@ -15,8 +15,8 @@ from caffe2k.cli import main
 from caffe2k.datasets.conversion import Conversion
 from caffe2k.datasets.databases import LMDBWriter
 from caffe2k.datasets.errors import BadRecord
+from caffe2k.datasets.opening import open_source
 from caffe2k.datasets.records import Record
-from caffe2k.datasets.source import open_source
 from caffe2k.runtime.hdf5_data import HDF5Reader
 from caffe2k.runtime.image_data import ImageListReader
 from caffe2k.schema.caffe_pb2 import Datum

@@ -9,7 +9,7 @@ import pytest
 
 from caffe2k.datasets.errors import BadRecord, DatasetError
 from caffe2k.datasets.mean import mean_image
-from caffe2k.datasets.source import open_source
+from caffe2k.datasets.opening import open_source
 from caffe2k.schema.caffe_pb2 import BlobProto, Datum
 from tests.datasets.making import (
     encoded,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from caffe2k.datasets.errors import DatasetError
-from caffe2k.datasets.source import Place, open_source
+from caffe2k.datasets.opening import open_source
+from caffe2k.datasets.source import Place
 from caffe2k.schema.caffe_pb2 import Datum
 from tests.datasets.making import picture
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caffe2k.datasets.conversion import Conversion
-from caffe2k.datasets.source import open_source
+from caffe2k.datasets.opening import open_source
 from caffe2k.schema.caffe_pb2 import Datum
 from tests.datasets.making import (
     encoded,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from caffe2k.datasets.conversion import Conversion
 from caffe2k.datasets.example import example_of
-from caffe2k.datasets.source import open_source
+from caffe2k.datasets.opening import open_source
 from caffe2k.runtime import tfrecord_data
 from caffe2k.runtime.databases import DataReader
 from caffe2k.runtime.datum import DatumError
