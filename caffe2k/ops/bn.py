@@ -8,7 +8,7 @@ from caffe2k.codegen.program import Argument, Target, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Layer, Shape
 from caffe2k.ops.base import Count, DataShapes, ElementwiseOp, LayoutPlan
-from caffe2k.ops.errors import OpError
+from caffe2k.ops.errors import OpError, not_images
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -60,12 +60,7 @@ class BN(ElementwiseOp):
                 "bias_filler, momentum, eps and frozen are PSPNet's",
             )
         if len(bottom) != 4 and (self.is_segnet or not 2 <= len(bottom) <= 4):
-            raise OpError(
-                "bottom-rank",
-                f"layer `{name}` needs (N, C, H, W), not {len(bottom)} axes",
-                field="bottom",
-                help="a Reshape layer can give the blob four axes",
-            )
+            raise not_images(self.layer, bottom)
         if len(self.layer.tops) > 1 and not self._takes_statistics:
             raise OpError(
                 "top-count",

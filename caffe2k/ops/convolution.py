@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from caffe2k.codegen.program import Argument, Target, Tensor, keras_layer
 from caffe2k.ir.layout import DataFormat, Layout
@@ -16,33 +15,11 @@ from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.reshaping import axis_within, reshape_to
-from caffe2k.ops.spatial import Sizes, one_or_each, per_axis
+from caffe2k.ops.spatial import Geometry, one_or_each
 from caffe2k.weights.plan import PlannedWeight
 from caffe2k.weights.transforms import IDENTITY, conv_kernel, depthwise_kernel
 
 _PATH = "convolution_param"
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The settings of a convolution over an input of known rank, one number an axis."""
-
-    kernel: Sizes
-    stride: Sizes
-    pad: Sizes
-    dilation: Sizes
-
-    @property
-    def extent(self) -> Sizes:
-        """What a dilated kernel covers."""
-        pairs = zip(self.kernel, self.dilation, strict=True)
-        return tuple(d * (k - 1) + 1 for k, d in pairs)
-
-    @property
-    def keeps_size(self) -> bool:
-        """Whether this is Keras's padding="same"."""
-        pairs = zip(self.pad, self.extent, strict=True)
-        return set(self.stride) == {1} and all(2 * p == e - 1 for p, e in pairs)
 
 
 class ConvolutionLike(LayerOp):
@@ -96,13 +73,7 @@ class ConvolutionLike(LayerOp):
 
     def geometry(self, bottom: Shape) -> Geometry:
         """The settings for (N, C, ...); raises OpError where Caffe refuses them."""
-        axes = len(bottom) - 2
-        return Geometry(
-            per_axis(self.p, "kernel_size", axes, None, _PATH),
-            per_axis(self.p, "stride", axes, 1, _PATH),
-            per_axis(self.p, "pad", axes, 0, _PATH),
-            per_axis(self.p, "dilation", axes, 1, _PATH),
-        )
+        return Geometry.of(self.layer, len(bottom) - 2)
 
     def num_output(self, bottom: Shape) -> int:
         """The channels of the top."""
@@ -254,22 +225,7 @@ class Convolution(ConvolutionLike):
     keras = "Conv1D, Conv2D, Conv3D, DepthwiseConv2D"
 
     def top_sizes(self, bottom: Shape) -> list[Dim]:
-        g = self.geometry(bottom)
-        sizes: list[int | None] = []
-        for size, extent, stride, pad in zip(
-            bottom[2:], g.extent, g.stride, g.pad, strict=True
-        ):
-            out = None if size is None else (size + 2 * pad - extent) // stride + 1
-            if out is not None and out < 1:
-                raise OpError(
-                    "kernel-too-large",
-                    f"the kernel of layer `{self.layer.name}` covers {extent} values, "
-                    f"the padded input has {(size or 0) + 2 * pad}",
-                    field=f"{_PATH}.kernel_size",
-                    help="make the kernel smaller, or the `pad` larger",
-                )
-            sizes.append(out)
-        return sizes
+        return self.geometry(bottom).windows(self.layer, bottom[2:])
 
     def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:
         first = self.images(bottom[0])

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from caffe2k.codegen.program import Argument, Target, Tensor, keras_layer, runtime
 from caffe2k.ir.net import Dim, Shape, count
-from caffe2k.ops.convolution import ConvolutionLike, Geometry
+from caffe2k.ops.convolution import ConvolutionLike
 from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
-from caffe2k.ops.spatial import one_or_each
+from caffe2k.ops.spatial import Geometry, one_or_each
 from caffe2k.weights.transforms import conv_kernel
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from caffe2k.ir.net import Shape
 from caffe2k.ops.base import DataShapes, exactly
 from caffe2k.ops.convolution import Convolution
-from caffe2k.ops.errors import OpError
+from caffe2k.ops.errors import not_images
 from caffe2k.ops.registry import layer_op
 
 
@@ -45,11 +45,5 @@ class ConvolutionDepthwise(Convolution):
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         self.p.mark_read("num_output", "group")
         if len(bottom[0]) != 4:
-            raise OpError(
-                "bottom-rank",
-                f"layer `{self.layer.name}` needs (N, C, H, W), not {len(bottom[0])} "
-                "axes",
-                field="bottom",
-                help="a Reshape layer can give the blob four axes",
-            )
+            raise not_images(self.layer, bottom[0])
         return super().infer_shapes(bottom, data)

@@ -14,7 +14,7 @@ from caffe2k.ops.base import (
     LayoutPlan,
     at_least,
 )
-from caffe2k.ops.errors import OpError
+from caffe2k.ops.errors import OpError, no_channel_axis
 from caffe2k.ops.fillers import constant, initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -100,13 +100,7 @@ class PReLU(ElementwiseOp):
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         if len(bottom[0]) < 2:
-            raise OpError(
-                "bottom-rank",
-                f"layer `{self.layer.name}` needs a channel axis, but its bottom is "
-                f"{bottom[0]}",
-                field="bottom",
-                help="a Reshape layer can give the blob two axes",
-            )
+            raise no_channel_axis(self.layer, bottom[0])
         return super().infer_shapes(bottom, data)
 
     def param_shapes(self, bottom: Sequence[Shape]) -> list[Shape]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from caffe2k.diagnostics import SourceSpan
-from caffe2k.ir.net import Layer
+from caffe2k.ir.net import Layer, Shape
 from caffe2k.schema.message import Message
 
 
@@ -52,4 +52,24 @@ def missing_num_output(layer: Layer, path: str) -> OpError:
         f"layer `{layer.name}` has no `num_output`",
         field=path,
         help=f"add it to `{path}`",
+    )
+
+
+def not_images(layer: Layer, bottom: Shape) -> OpError:
+    """What a layer says that takes (N, C, H, W) alone."""
+    return OpError(
+        "bottom-rank",
+        f"layer `{layer.name}` needs (N, C, H, W), not {len(bottom)} axes",
+        field="bottom",
+        help="a Reshape layer can give the blob four axes",
+    )
+
+
+def no_channel_axis(layer: Layer, bottom: Shape) -> OpError:
+    """What a layer says whose bottom has no axis 1."""
+    return OpError(
+        "bottom-rank",
+        f"layer `{layer.name}` needs a channel axis, but its bottom is {bottom}",
+        field="bottom",
+        help="a Reshape layer can give the blob two axes",
     )

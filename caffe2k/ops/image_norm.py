@@ -14,7 +14,7 @@ from caffe2k.ops.base import (
     LayerOp,
     LayoutPlan,
 )
-from caffe2k.ops.errors import OpError
+from caffe2k.ops.errors import not_images
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -25,12 +25,7 @@ from caffe2k.weights.transforms import reorder_axis
 def _check_rank(op: LayerOp, bottom: Shape, least: int) -> None:
     """Caffe asks such blobs for num, channels, height and width (Blob::LegacyShape)."""
     if not least <= len(bottom) <= 4:
-        raise OpError(
-            "bottom-rank",
-            f"layer `{op.layer.name}` needs (N, C, H, W), not {len(bottom)} axes",
-            field="bottom",
-            help="a Reshape layer can give the blob four axes",
-        )
+        raise not_images(op.layer, bottom)
 
 
 @layer_op("MVN")

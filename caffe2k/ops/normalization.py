@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.net import Layer, Phase, Shape
 from caffe2k.ops.base import BackwardReads, DataShapes, ElementwiseOp, SpatialOp
-from caffe2k.ops.errors import OpError
+from caffe2k.ops.errors import OpError, not_images
 from caffe2k.ops.fillers import initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -31,12 +31,7 @@ class LRN(SpatialOp):
                 help=f"take {size + 1}, so that the window has a middle",
             )
         if len(bottom[0]) != 4:
-            raise OpError(
-                "bottom-rank",
-                f"layer `{self.layer.name}` needs (N, C, H, W), not {len(bottom[0])} axes",
-                field="bottom",
-                help="a Reshape layer can give the blob four axes",
-            )
+            raise not_images(self.layer, bottom[0])
         return [bottom[0]]
 
     def lower(self, k: Lowering) -> None:
@@ -106,12 +101,7 @@ class BatchNorm(ElementwiseOp):
     def _check_scaled(self, bottom: Shape) -> None:
         """What NVIDIA's LayerSetUp demands."""
         if len(bottom) < 4:
-            raise OpError(
-                "bottom-rank",
-                f"layer `{self.layer.name}` needs (N, C, H, W), not {len(bottom)} axes",
-                field="bottom",
-                help="a Reshape layer can give the blob four axes",
-            )
+            raise not_images(self.layer, bottom)
 
     @property
     def multipliers(self) -> Sequence[tuple[float, float]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from caffe2k.codegen.program import Argument, keras_layer, runtime
 from caffe2k.ir.net import Layer, Shape
 from caffe2k.ops.base import Count, DataShapes, SpatialOp
-from caffe2k.ops.errors import OpError
+from caffe2k.ops.errors import OpError, not_images
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.spatial import Sizes, one_or_each, per_axis
@@ -85,13 +85,7 @@ class Pooling(SpatialOp):
         """The windows over this input; raises OpError where Caffe refuses them."""
         p = self.p
         if len(bottom) != 4 or bottom[2] is None or bottom[3] is None:
-            raise OpError(
-                "bottom-rank",
-                f"layer `{self.layer.name}` pools a blob of {len(bottom)} axes; Caffe "
-                "pools (N, C, H, W) only",
-                field="bottom",
-                help="a Reshape layer can give the blob four axes",
-            )
+            raise not_images(self.layer, bottom)
         size: Sizes = (bottom[2], bottom[3])
         stride = per_axis(p, "stride", 2, 1, _PATH)
         pad = per_axis(p, "pad", 2, 0, _PATH)

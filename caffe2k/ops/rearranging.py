@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from caffe2k.codegen.program import Argument, runtime
 from caffe2k.ir.net import Shape
 from caffe2k.ops.base import DataShapes, SpatialOp
-from caffe2k.ops.errors import OpError
+from caffe2k.ops.errors import OpError, no_channel_axis, not_images
 from caffe2k.ops.joining import UnorderedOp
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
@@ -23,13 +23,7 @@ class ShuffleChannel(UnorderedOp):
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         group = self.layer.message.shuffle_channel_param.group
         if len(bottom[0]) < 2:
-            raise OpError(
-                "bottom-rank",
-                f"layer `{self.layer.name}` needs a channel axis, but its bottom is "
-                f"{bottom[0]}",
-                field="bottom",
-                help="a Reshape layer can give the blob two axes",
-            )
+            raise no_channel_axis(self.layer, bottom[0])
         if group < 1 or (bottom[0][1] or 0) % group:
             raise OpError(
                 "group",
@@ -105,12 +99,7 @@ class Flip(UnorderedOp):
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         if len(bottom[0]) > 4:
-            raise OpError(
-                "bottom-rank",
-                f"layer `{self.layer.name}` needs (N, C, H, W), not {len(bottom[0])} axes",
-                field="bottom",
-                help="a Reshape layer can give the blob four axes",
-            )
+            raise not_images(self.layer, bottom[0])
         return [bottom[0]]
 
     def lower(self, k: Lowering) -> None:

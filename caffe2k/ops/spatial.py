@@ -3,12 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from caffe2k.codegen.program import Argument
+from caffe2k.ir.net import Dim, Layer, Shape
 from caffe2k.ops.errors import OpError
 from caffe2k.schema.message import Message
 
 Sizes = tuple[int, ...]
+
+_PATH = "convolution_param"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The settings of a convolution over an input of known rank, one number an axis."""
+
+    kernel: Sizes
+    stride: Sizes
+    pad: Sizes
+    dilation: Sizes
+
+    @classmethod
+    def of(cls, layer: Layer, axes: int) -> Geometry:
+        """What `convolution_param` says; raises OpError where Caffe refuses it."""
+        p = layer.message.convolution_param
+        return cls(
+            per_axis(p, "kernel_size", axes, None, _PATH),
+            per_axis(p, "stride", axes, 1, _PATH),
+            per_axis(p, "pad", axes, 0, _PATH),
+            per_axis(p, "dilation", axes, 1, _PATH),
+        )
+
+    @property
+    def extent(self) -> Sizes:
+        """What a dilated kernel covers."""
+        pairs = zip(self.kernel, self.dilation, strict=True)
+        return tuple(d * (k - 1) + 1 for k, d in pairs)
+
+    @property
+    def keeps_size(self) -> bool:
+        """Whether this is Keras's padding="same"."""
+        pairs = zip(self.pad, self.extent, strict=True)
+        return set(self.stride) == {1} and all(2 * p == e - 1 for p, e in pairs)
+
+    def windows(self, layer: Layer, sizes: Shape) -> list[Dim]:
+        """How many places the kernel takes along each axis of an input.
+
+        Raises OpError if there is none (conv_layer.cpp, compute_output_shape).
+        """
+        windows: list[Dim] = []
+        for size, extent, stride, pad in zip(
+            sizes, self.extent, self.stride, self.pad, strict=True
+        ):
+            padded = None if size is None else size + 2 * pad
+            if padded is not None and padded < extent:
+                raise OpError(
+                    "kernel-too-large",
+                    f"the kernel of layer `{layer.name}` covers {extent} values, the "
+                    f"padded input has {padded}",
+                    field=f"{_PATH}.kernel_size",
+                    help="make the kernel smaller, or the `pad` larger",
+                )
+            windows.append(None if padded is None else (padded - extent) // stride + 1)
+        return windows
 
 
 def per_axis(

@@ -8,7 +8,7 @@ from caffe2k.codegen.program import Argument, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout
 from caffe2k.ir.net import Layer, Shape
 from caffe2k.ops.base import Count, DataShapes, LayoutPlan, SpatialOp
-from caffe2k.ops.errors import OpError
+from caffe2k.ops.errors import OpError, not_images
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.spatial import one_or_each
@@ -17,12 +17,7 @@ from caffe2k.ops.spatial import one_or_each
 def plane_size(layer: Layer, bottom: Shape) -> tuple[int, int]:
     """Height and width of (N, C, H, W); raises OpError where they are not known."""
     if len(bottom) != 4:
-        raise OpError(
-            "bottom-rank",
-            f"layer `{layer.name}` needs (N, C, H, W), not {len(bottom)} axes",
-            field="bottom",
-            help="a Reshape layer can give the blob four axes",
-        )
+        raise not_images(layer, bottom)
     height, width = bottom[2:]
     if height is None or width is None:
         raise OpError(

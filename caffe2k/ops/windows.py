@@ -9,13 +9,12 @@ from caffe2k.codegen.program import Argument, keras_layer, runtime
 from caffe2k.ir.layout import DataFormat, Layout, caffe_layout
 from caffe2k.ir.net import Shape
 from caffe2k.ops.base import DataShapes, LayerOp, LayoutPlan, SpatialOp
-from caffe2k.ops.convolution import Geometry
 from caffe2k.ops.errors import OpError
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.pooling import Windows
 from caffe2k.ops.registry import layer_op
 from caffe2k.ops.reshaping import axis_within
-from caffe2k.ops.spatial import Sizes, one_or_each, per_axis
+from caffe2k.ops.spatial import Geometry, Sizes, one_or_each
 from caffe2k.ops.upsampling import plane_size
 
 
@@ -47,32 +46,12 @@ class Im2col(LayerOp):
         return axis
 
     def _geometry(self, bottom: Shape) -> Geometry:
-        p, axes = self.layer.message.convolution_param, len(bottom) - 1
-        axes -= self._axis(bottom)
-        return Geometry(
-            per_axis(p, "kernel_size", axes, None, self.path),
-            per_axis(p, "stride", axes, 1, self.path),
-            per_axis(p, "pad", axes, 0, self.path),
-            per_axis(p, "dilation", axes, 1, self.path),
-        )
+        return Geometry.of(self.layer, len(bottom) - self._axis(bottom) - 1)
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         (shape,), axis = bottom, self._axis(bottom[0])
         g = self._geometry(shape)
-        sizes: list[int | None] = []
-        for size, extent, stride, pad in zip(
-            shape[axis + 1 :], g.extent, g.stride, g.pad, strict=True
-        ):
-            out = None if size is None else (size + 2 * pad - extent) // stride + 1
-            if out is not None and out < 1:
-                raise OpError(
-                    "kernel-too-large",
-                    f"the windows of layer `{self.layer.name}` cover {extent} values, "
-                    f"its padded input has {(size or 0) + 2 * pad}",
-                    field=f"{self.path}.kernel_size",
-                    help="make them smaller, or pad more",
-                )
-            sizes.append(out)
+        sizes = g.windows(self.layer, shape[axis + 1 :])
         channels = shape[axis]
         columns = None if channels is None else channels * math.prod(g.kernel)
         return [(*shape[:axis], columns, *sizes)]
