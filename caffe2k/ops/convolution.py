@@ -245,11 +245,8 @@ class Convolution(ConvolutionLike):
         arguments: dict[str, Argument] = {}
         if g.keeps_size and max(g.pad) > 0:
             arguments["padding"] = "same"
-        elif max(g.pad) > 0:
-            padding = keras_layer(f"ZeroPadding{rank}D")
-            x = k.add(
-                padding, one_or_each(g.pad), inputs=[x], suffix="pad", **k.data_format()
-            )
+        else:
+            x = self._padded(k, x, g, bottom[2:])
         subsample = max(g.stride) > 1 and max(g.dilation) > 1
         if max(g.stride) > 1 and not subsample:
             arguments["strides"] = one_or_each(g.stride)
@@ -266,6 +263,16 @@ class Convolution(ConvolutionLike):
                 pool, 1, inputs=[x], suffix="stride", strides=strides, **k.data_format()
             )
         return x
+
+    def _padded(self, k: Lowering, x: Tensor, g: Geometry, sizes: Shape) -> Tensor:
+        pads = g.padding(sizes)
+        if not any(map(any, pads)):
+            return x
+        zeros: Argument = one_or_each(g.pad)
+        if any(before != after for before, after in pads):
+            zeros = pads if len(pads) > 1 else pads[0]
+        padding = keras_layer(f"ZeroPadding{len(pads)}D")
+        return k.add(padding, zeros, inputs=[x], suffix="pad", **k.data_format())
 
     def _filter(
         self,
@@ -291,5 +298,7 @@ class Convolution(ConvolutionLike):
             arguments["groups"] = group
         if width is not None:
             stride = 1 if "strides" not in arguments else g.stride[-1]
-            width = (width + 2 * g.pad[-1] - g.extent[-1]) // stride + 1
+            width = (
+                width + sum(g.padding(bottom[2:])[-1]) - g.extent[-1]
+            ) // stride + 1
         return self.convolve(k, x, keras_layer(target), args, kernel, arguments, width)

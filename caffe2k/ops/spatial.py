@@ -50,14 +50,16 @@ class Geometry:
     def windows(self, layer: Layer, sizes: Shape) -> list[Dim]:
         """How many places the kernel takes along each axis of an input.
 
-        Raises OpError if there is none (conv_layer.cpp, compute_output_shape).
+        An input that is too small by less than a stride has room for one, since C++
+        rounds the quotient towards zero (conv_layer.cpp, compute_output_shape).
+        Raises OpError if there is none.
         """
         windows: list[Dim] = []
         for size, extent, stride, pad in zip(
             sizes, self.extent, self.stride, self.pad, strict=True
         ):
             padded = None if size is None else size + 2 * pad
-            if padded is not None and padded < extent:
+            if padded is not None and padded + stride <= extent:
                 raise OpError(
                     "kernel-too-large",
                     f"the kernel of layer `{layer.name}` covers {extent} values, the "
@@ -65,8 +67,17 @@ class Geometry:
                     field=f"{_PATH}.kernel_size",
                     help="make the kernel smaller, or the `pad` larger",
                 )
-            windows.append(None if padded is None else (padded - extent) // stride + 1)
+            room = None if padded is None else max(padded - extent, 0)
+            windows.append(None if room is None else room // stride + 1)
         return windows
+
+    def padding(self, sizes: Shape) -> tuple[tuple[int, int], ...]:
+        """The zeros before and behind each axis of an input; no window lacks a value."""
+        lacking = (
+            0 if size is None else max(0, extent - size - 2 * pad)
+            for size, extent, pad in zip(sizes, self.extent, self.pad, strict=True)
+        )
+        return tuple((p, p + more) for p, more in zip(self.pad, lacking, strict=True))
 
 
 def per_axis(

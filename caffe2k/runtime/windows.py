@@ -53,23 +53,36 @@ class Im2col(keras.layers.Layer):
             return range(rank - 1 - number, rank - 1), rank - 1
         return range(rank - number, rank), rank - number - 1
 
-    def _counts(self, shape):
-        """Returns the number of windows along each spatial axis, None if not known."""
+    def _rooms(self, shape):
+        """Returns how far a window can be moved along each spatial axis, None if unknown.
+
+        It is negative where the padded input is smaller than a window.
+        """
         spatial, _ = self._axes(len(shape))
-        counts = []
+        rooms = []
         for i, axis in enumerate(spatial):
             extent = self.dilation_rate[i] * (self.kernel_size[i] - 1) + 1
             size = shape[axis]
-            room = None if size is None else size + 2 * self.padding[i] - extent
-            counts.append(None if room is None else room // self.strides[i] + 1)
-        return counts
+            rooms.append(None if size is None else size + 2 * self.padding[i] - extent)
+        return rooms
+
+    def _counts(self, shape):
+        """Returns the number of windows along each spatial axis, None if not known.
+
+        Caffe takes one of an input that is too small by less than a stride.
+        """
+        return [
+            None if room is None else max(room, 0) // stride + 1
+            for room, stride in zip(self._rooms(shape), self.strides, strict=True)
+        ]
 
     def call(self, inputs):
         rank = len(inputs.shape)
         spatial, channels = self._axes(rank)
         pads = [(0, 0)] * rank
-        for axis, pad in zip(spatial, self.padding, strict=True):
-            pads[axis] = (pad, pad)
+        rooms = self._rooms(inputs.shape)
+        for axis, pad, room in zip(spatial, self.padding, rooms, strict=True):
+            pads[axis] = (pad, pad + max(0, -(room or 0)))
         x = ops.pad(inputs, pads)
         parts = [
             self._places(x, place, self._counts(inputs.shape))

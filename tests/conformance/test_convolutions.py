@@ -190,6 +190,26 @@ def test_depthwise(
     check(run(net, {"x": x}, {"out": dout.drawn}), top, gradients)
 
 
+TOO_SMALL = [
+    # param, shape, (stride, pad, dilation, group)
+    ("kernel_size: 3 stride: 2", (2, 3, 2, 5), ((2, 2), (0, 0), (1, 1), 1)),
+    ("kernel_size: 3 stride: 3 dilation: 2", (2, 3, 3, 4), ((3, 3), (0, 0), (2, 2), 1)),
+    ("kernel_size: 3 stride: 2 group: 6", (2, 6, 2, 2), ((2, 2), (0, 0), (1, 1), 6)),
+    ("kernel_size: 6 stride: 2 pad: 1", (2, 3, 3), ((2,), (1,), (1,), 1)),
+]
+
+
+@pytest.mark.parametrize(("param", "shape", "geometry"), TOO_SMALL)
+def test_input_that_is_smaller_than_the_kernel(
+    param: str, shape: tuple[int, ...], geometry: tuple, tmp_path: Path
+) -> None:
+    net, x, dout, (top, dx, dw, db) = convolution_passes(
+        "Convolution", f"num_output: 6 {param}", shape, geometry, tmp_path, FORMATS[0]
+    )
+    assert 1 in top.shape[2:]
+    check(run(net, {"x": x}, {"out": dout.drawn}), top, {"x": dx, "0": dw, "1": db})
+
+
 AXES = [
     # type, param, shape, axis, (stride, pad, dilation, group)
     (

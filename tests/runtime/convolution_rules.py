@@ -27,11 +27,13 @@ def convolution(x, w, b, stride, pad, dilation, group, dout_of):
     """base_conv_layer.cpp: (top, x's, w's and b's gradients) for dout_of(top)."""
     n, channels, *sizes = x.shape
     outputs, _, *kernel = w.shape
-    padded = np.zeros((n, channels, *(np.array(sizes) + 2 * np.array(pad))))
-    inner = _inner(padded.shape[2:], pad)
+    extent = _extent(kernel, dilation)
+    room = np.array(sizes) + 2 * np.array(pad) - extent
+    out = tuple(np.trunc(room / np.array(stride)).astype(int) + 1)
+    # im2col takes what lies outside as zeros, also where the one window is too large.
+    padded = np.zeros((n, channels, *(np.maximum(room, 0) + extent)))
+    inner = tuple(slice(p, p + size) for p, size in zip(pad, sizes, strict=True))
     padded[(slice(None), slice(None), *inner)] = x
-    room = np.array(padded.shape[2:]) - _extent(kernel, dilation)
-    out = tuple(room // np.array(stride) + 1)
     split = (group, channels // group)
     weights = w.reshape(group, outputs // group, channels // group, *kernel)
     top = np.zeros((n, outputs, *out))

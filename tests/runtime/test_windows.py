@@ -26,6 +26,7 @@ def to_keras(array, data_format, spatial):
         ((1, 2, 4, 4), [1, 1], [3, 3], [0, 0], [1, 1]),
         ((1, 2, 3, 4, 3), [2, 2, 2], [1, 2, 1], [0, 1, 1], [1, 1, 1]),
         ((2, 2, 3, 5, 4), [3, 2], [1, 1], [1, 0], [1, 1]),
+        ((2, 3, 2, 6), [3, 3], [2, 2], [0, 1], [1, 1]),
     ],
 )
 def test_im2col_rule(shape, kernel, stride, pad, dilation, data_format, check, vjp):

@@ -14,7 +14,7 @@ def im2col(x, kernel, stride, pad, dilation):
     """
     spatial = x.shape[1:]
     counts = [
-        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        int((size + 2 * p - d * (k - 1) - 1) / s) + 1
         for size, k, s, p, d in zip(spatial, kernel, stride, pad, dilation, strict=True)
     ]
     top = np.zeros((x.shape[0] * math.prod(kernel), *counts), x.dtype)
