@@ -85,9 +85,12 @@ def _layer_parts(
 
 
 def _blob_head(array: LazyArray) -> bytes:
-    """The beginning of a blob's field in its layer: all but the values, which end it."""
+    """The beginning of a blob's field in its layer: all but the values, which end it.
+
+    Of a blob without axes no shape is written (blob.cpp, Blob::ToProto).
+    """
     dims = b"".join(map(wire.varint, array.shape))
-    shape = _message(_BLOB_SHAPE, _message(_DIM, dims))
+    shape = _message(_BLOB_SHAPE, _message(_DIM, dims)) if dims else b""
     data = wire.tag(_BLOB_DATA, wire.LENGTH) + wire.varint(array.nbytes)
     size = len(shape) + len(data) + array.nbytes
     field = wire.tag(_LAYER_BLOBS, wire.LENGTH) + wire.varint(size)
