@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +17,8 @@ from caffe2k.weights.errors import WeightsError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_PROCESS = Path(__file__).with_name("opencv_process.py")
+
 
 def opencv_blobs(
     net: Net, caffemodel: Path, inputs: Mapping[str, NDArray[Any]]
@@ -22,37 +28,50 @@ def opencv_blobs(
     Losses, metrics and data layers are left out: `inputs` stand for the latter. Raises
     WeightsError where OpenCV is missing, too new, or can't run the net.
     """
-    import numpy as np
-
-    cv2 = _opencv()
+    _require_opencv()
     deploy = OpenCVNet(net, {name: array.shape for name, array in inputs.items()})
-    try:
-        runtime = cv2.dnn.readNetFromCaffe(
-            np.frombuffer(deploy.prototxt.encode(), "uint8"),
-            np.fromfile(caffemodel, "uint8"),
-        )
-        # Fused layers would change the blobs between them.
-        runtime.enableFusion(False)
-        runtime.enableWinograd(False)
-        for name in deploy.inputs:
-            array = np.ascontiguousarray(inputs[name], "float32")
-            runtime.setInput(array, name)
-        # Some layers it calls like their tops.
-        called = set(runtime.getLayerNames())
-        results = runtime.forwardAndRetrieve(
-            [maker if maker in called else top for top, maker in deploy.makers.items()]
-        )
-    except cv2.error as e:
-        raise WeightsError(
-            "opencv-refused",
-            f"OpenCV can't run this net: {e.err}",
-            help="compare with blobs of Caffe itself: see --recipe and --reference",
-        ) from e
-    blobs = zip(deploy.makers, results, strict=True)
-    found = {name: np.asarray(outputs[0]) for name, outputs in blobs}
+    with tempfile.TemporaryDirectory(prefix="caffe2k-") as folder:
+        found = _run(Path(folder), deploy, caffemodel, inputs)
     for name, images in deploy.detections.items():
         found[name] = _in_caffes_order(found[name], images)
     return found
+
+
+def _run(
+    folder: Path,
+    deploy: OpenCVNet,
+    caffemodel: Path,
+    inputs: Mapping[str, NDArray[Any]],
+) -> dict[str, NDArray[Any]]:
+    import numpy as np
+
+    (folder / "net.prototxt").write_bytes(deploy.prototxt.encode())
+    given = (np.ascontiguousarray(inputs[name], "float32") for name in deploy.inputs)
+    np.savez(folder / "inputs.npz", *given)
+    request = {
+        "caffemodel": str(caffemodel.resolve()),
+        "inputs": list(deploy.inputs),
+        "wanted": list(deploy.makers.items()),
+    }
+    (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, _PROCESS, folder], capture_output=True, check=False
+    )
+    refused = folder / "refused.txt"
+    if refused.exists():
+        raise _refusal(refused.read_text(encoding="utf-8"))
+    if done.returncode:
+        raise _refusal(f"it crashed with code {done.returncode}")
+    with np.load(folder / "blobs.npz") as blobs:
+        return dict(zip(deploy.makers, blobs.values(), strict=True))
+
+
+def _refusal(reason: str) -> WeightsError:
+    return WeightsError(
+        "opencv-refused",
+        f"OpenCV can't run this net: {reason}",
+        help="compare with blobs of Caffe itself: see --recipe and --reference",
+    )
 
 
 def _in_caffes_order(rows: NDArray[Any], images: int) -> NDArray[Any]:
@@ -72,7 +91,7 @@ def _in_caffes_order(rows: NDArray[Any], images: int) -> NDArray[Any]:
     return rows[order].reshape(1, 1, -1, 7)
 
 
-def _opencv() -> Any:
+def _require_opencv() -> None:
     help = "pip install 'caffe2k[verify]', or give blobs of Caffe itself by --reference"
     try:
         import cv2
@@ -86,6 +105,3 @@ def _opencv() -> Any:
             f"OpenCV {cv2.__version__} no longer reads Caffe nets; version 4 does",
             help,
         )
-    # What it refuses is told by the exception.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    return cv2

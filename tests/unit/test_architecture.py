@@ -37,7 +37,11 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 USERS = {
     "PIL": {"datasets/images.py"},
     "click": {"cli/"},
-    "cv2": {"datasets/images.py", "verification/opencv_blobs.py"},
+    "cv2": {
+        "datasets/images.py",
+        "verification/opencv_blobs.py",
+        "verification/opencv_process.py",
+    },
     "google": {"datasets/", "schema/", "sources/database.py"},
     "google_crc32c": {"datasets/tfrecords.py"},
     "grpc_tools": {"schema/generate.py"},

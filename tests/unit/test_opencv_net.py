@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from caffe2k.verification.opencv_net import OpenCVNet
 from caffe2k.verification.random_inputs import random_inputs
 from caffe2k.weights.blob import Blob, CaffeModel, LayerBlobs
 from caffe2k.weights.caffe_files import write_caffemodel
+from caffe2k.weights.errors import WeightsError
 
 LAYERS = Path(__file__).resolve().parents[1] / "conformance/layers"
 
@@ -142,3 +144,17 @@ def test_regions_lie_in_the_image(tmp_path: Path) -> None:
     assert ((y1 >= 0) & (y2 >= y1) & (y2 < 40)).all()
     assert x2.max() > 40
     assert y2.max() > 20
+
+
+def test_a_crash_of_opencv_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashing = tmp_path / "crashing.py"
+    crashing.write_text("import os\nos.abort()\n")
+    module = sys.modules["caffe2k.verification.opencv_blobs"]
+    monkeypatch.setattr(module, "_PROCESS", crashing)
+    text = INPUT.format(name="data", dims="dim: 1")
+    text += 'layer { name: "relu" type: "ReLU" bottom: "data" top: "relu" }\n'
+    net = net_of_test(tmp_path, text)
+    with pytest.raises(WeightsError, match="it crashed with code -6"):
+        computed(net, other_weights(tmp_path), {"data": np.zeros(1, "float32")})
