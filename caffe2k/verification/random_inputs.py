@@ -19,15 +19,16 @@ _REGION_LAYERS = {
 
 
 def random_inputs(translation: Translation) -> dict[str, NDArray[Any]]:
-    """The model's inputs by blob, in Caffe's axis order, always the same.
+    """What data layers give, by blob, in Caffe's axis order, always the same.
 
+    That is more than the model's inputs: of some blobs Caffe reads the shape alone.
     Values lie in the range of images about their mean; regions of interest within the
     image.
     """
     import numpy as np
 
     random = np.random.RandomState(1)
-    shapes = input_shapes(translation)
+    shapes = _shapes(translation, {b.name for b in translation.net.whole.sources})
     inputs = {
         name: random.uniform(-128, 128, shape).astype("float32")
         for name, shape in shapes.items()
@@ -57,10 +58,13 @@ def _regions(
 
 def input_shapes(translation: Translation) -> dict[str, tuple[int, ...]]:
     """The shapes of the model's inputs by blob, in Caffe's axis order."""
-    net = translation.net.net
-    names = {entry.blob for entry in translation.net.whole.program.inputs}
+    inputs = translation.net.whole.program.inputs
+    return _shapes(translation, {entry.blob for entry in inputs})
+
+
+def _shapes(translation: Translation, names: set[str]) -> dict[str, tuple[int, ...]]:
     return {
         blob.name: tuple(size or 1 for size in shape)
-        for blob, shape in net.shapes.items()
+        for blob, shape in translation.net.net.shapes.items()
         if blob.name in names and blob.version == 0
     }

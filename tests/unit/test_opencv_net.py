@@ -158,3 +158,19 @@ def test_a_crash_of_opencv_is_a_refusal(
     net = net_of_test(tmp_path, text)
     with pytest.raises(WeightsError, match="it crashed with code -6"):
         computed(net, other_weights(tmp_path), {"data": np.zeros(1, "float32")})
+
+
+def test_a_blob_whose_shape_alone_is_read_is_an_input_too(tmp_path: Path) -> None:
+    text = "".join(
+        INPUT.format(name=name, dims="dim: 1 dim: 2 " + f"dim: {size} " * 2)
+        for name, size in (("data", 6), ("small", 4))
+    )
+    text += 'layer { name: "crop" type: "Crop" bottom: "data" bottom: "small"\n'
+    text += '  top: "crop" crop_param { axis: 2 offset: 1 } }\n'
+    path = tmp_path / "net.prototxt"
+    path.write_text(text)
+    translation = translate(path)
+    inputs = random_inputs(translation)
+    net = translation.net.phases[Phase.TEST]
+    blobs = computed(net, other_weights(tmp_path), inputs)
+    assert np.array_equal(blobs["crop"], inputs["data"][:, :, 1:5, 1:5])
