@@ -9,6 +9,7 @@ import h5py
 from caffe2k.weights.blob import CaffeModel, LayerBlobs
 from caffe2k.weights.errors import WeightsError, solverstate_given
 from caffe2k.weights.h5_arrays import HDF5_ERRORS, corrupt_hdf5, members, read_hdf5_blob
+from caffe2k.weights.h5_heaps import check_heaps
 
 _MAX_BLOBS = 1000
 
@@ -21,6 +22,7 @@ def read_caffemodel_h5(path: Path) -> CaffeModel:
 
     Raises WeightsError (net.cpp, Net::ToHDF5 and Net::CopyTrainedLayersFromHDF5).
     """
+    check_heaps(path)
     try:
         with h5py.File(path, "r") as file:
             found = dict(members(path, file))

@@ -81,18 +81,46 @@ class BufferFile(io.RawIOBase):
 def members(
     path: Path, group: h5py.Group
 ) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """What a group holds, by name in the order of names.
+    """What a group holds, by name in the order of names; raises as `member` does."""
+    for name in names(group):
+        yield name, member(path, group, name)
 
-    Raises WeightsError for a link to another file.
+
+def names(group: h5py.Group) -> list[str]:
+    """The names in a group, in their order.
+
+    Raises ValueError for a name that comes twice: a damaged list may lead back to its
+    beginning, and libhdf5 follows it for ever.
     """
-    for name in group:
-        if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-            raise WeightsError(
-                "file-corrupt",
-                f"`{path}`: `{group.name}/{name}` stands in another file",
-                help="give a file that holds all of its weights",
-            )
-        yield name, group[name]
+    found: dict[bytes, None] = {}
+
+    def stops_at(name: bytes) -> bool | None:
+        if name in found:
+            return True
+        found[name] = None
+        return None
+
+    is_twice, _ = group.id.links.iterate(stops_at)
+    if is_twice:
+        raise ValueError(f"`{group.name}` holds a name twice")
+    return [name.decode() for name in found]
+
+
+def member(path: Path, group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    """What a group holds under a name, or below one of its groups.
+
+    Raises WeightsError where a link leads to another file, and KeyError where there is
+    nothing.
+    """
+    if not isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+        found = group[name]
+        if found.file == group.file:
+            return found
+    raise WeightsError(
+        "file-corrupt",
+        f"`{path}`: `{group.name.rstrip('/')}/{name}` stands in another file",
+        help="give a file that holds all of its weights",
+    )
 
 
 def read_hdf5_blob(
@@ -113,9 +141,12 @@ def read_hdf5_blob(
             help="is it a file of weights?",
         )
     count = math.prod(shape)
-    stored = dataset.id.get_storage_size()
-    longest = stored if dataset.chunks is None else stored * _DEFLATE_RATIO
-    if count * dataset.dtype.itemsize > longest or _is_elsewhere(dataset):
+    size = path.stat().st_size if inside is None else len(inside)
+    stored = min(dataset.id.get_storage_size(), size)
+    layout = dataset.id.get_create_plist()
+    longest = stored * _DEFLATE_RATIO if layout.get_nfilters() else stored
+    is_elsewhere = dataset.is_virtual or layout.get_external_count()
+    if count * dataset.dtype.itemsize > longest or is_elsewhere:
         raise WeightsError(
             "file-corrupt",
             f"`{path}`: `{dataset.name}` of shape {shape} is not stored in the file",
@@ -127,12 +158,6 @@ def read_hdf5_blob(
     else:
         load = partial(_read, path, inside, dataset.name)
     return Blob(shape, count, load=load)
-
-
-def _is_elsewhere(dataset: h5py.Dataset) -> bool:
-    return bool(
-        dataset.is_virtual or dataset.id.get_create_plist().get_external_count()
-    )
 
 
 def _view(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from caffe2k.weights.blob import Blob
 from caffe2k.weights.errors import WeightsError
@@ -13,9 +14,12 @@ from caffe2k.weights.h5_arrays import (
     HDF5_ERRORS,
     BufferFile,
     corrupt_hdf5,
+    member,
     members,
+    names,
     read_hdf5_blob,
 )
+from caffe2k.weights.h5_heaps import check_heaps
 from caffe2k.weights.mapping import HDF5_MAGIC, is_archive_with, map_archive, map_file
 
 KerasBlobs = Mapping[str, tuple[Blob, ...]]
@@ -23,6 +27,7 @@ KerasBlobs = Mapping[str, tuple[Blob, ...]]
 
 _WEIGHTS_IN_ARCHIVE = "model.weights.h5"
 _LAYERS = "layers"
+_LISTING = "layer_names"
 _WHOLE_MODEL = "model_weights"
 """Where `save("x.h5")` puts what `save_weights` puts at the top."""
 
@@ -38,10 +43,11 @@ def is_keras_file(path: Path) -> bool:
         return True
     if map_file(path)[: len(HDF5_MAGIC)] != HDF5_MAGIC:
         return False
+    check_heaps(path)
     try:
         with h5py.File(path, "r") as file:
-            of_caffe = {"data", "history"} & set(file)
-            return bool(_names(file, "layer_names")) or not of_caffe
+            of_caffe = {"data", "history"} & set(names(file))
+            return bool({_LISTING, f"{_LISTING}0"} & set(file.attrs)) or not of_caffe
     except HDF5_ERRORS as error:
         raise corrupt_hdf5(path, error) from None
 
@@ -54,6 +60,7 @@ def read_keras_file(path: Path) -> KerasBlobs:
     inside = None
     if is_archive_with(path, _WEIGHTS_IN_ARCHIVE):
         inside = map_archive(path, _WEIGHTS_IN_ARCHIVE)
+    check_heaps(path, inside)
     try:
         with h5py.File(path if inside is None else BufferFile(inside), "r") as file:
             found = _Reader(path, inside).layers(file)
@@ -78,19 +85,20 @@ class _Reader:
     def layers(self, file: h5py.File) -> dict[str, tuple[Blob, ...]]:
         """All layers that have weights."""
         top = dict(members(self._path, file))
-        is_listing = bool(_names(file, "layer_names"))
+        is_listing = bool(_names(file, _LISTING))
         listing = file if is_listing else top.get(_WHOLE_MODEL, file)
-        names = _names(listing, "layer_names")
+        listed = _names(listing, _LISTING)
         root = top.get(_LAYERS)
-        if names:
-            found = [(name, self._legacy(listing[name])) for name in names]
+        if listed:
+            found = [(name, self._legacy(listing, name)) for name in listed]
         else:
             found = list(self._saved(root, _DEEPEST)) if _is_group(root) else []
         return {name: blobs for name, blobs in found if blobs}
 
-    def _legacy(self, group: h5py.Group) -> tuple[Blob, ...]:
+    def _legacy(self, listing: h5py.Group, name: str) -> tuple[Blob, ...]:
         """A layer that the file lists, as `load_weights(by_name=True)` reads it."""
-        return tuple(self._blob(group[name]) for name in _names(group, "weight_names"))
+        group = member(self._path, listing, name)
+        return tuple(self._blob(group, name) for name in _names(group, "weight_names"))
 
     def _saved(
         self, group: h5py.Group, deepest: int
@@ -100,12 +108,13 @@ class _Reader:
             if not _is_group(inner) or not deepest:
                 continue
             if name == "vars" and "name" in inner.attrs:
-                weights = (inner[str(i)] for i in range(len(inner)))
-                yield str(inner.attrs["name"]), tuple(map(self._blob, weights))
+                weights = (self._blob(inner, str(i)) for i in range(len(names(inner))))
+                yield "".join(_texts(inner, "name")), tuple(weights)
             else:
                 yield from self._saved(inner, deepest - 1)
 
-    def _blob(self, dataset: h5py.Dataset) -> Blob:
+    def _blob(self, group: h5py.Group, name: str) -> Blob:
+        dataset = member(self._path, group, name)
         return read_hdf5_blob(self._path, dataset, self._inside)
 
 
@@ -117,8 +126,21 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     """Names in an attribute, or in those called attribute0, attribute1, ..."""
     numbered = (f"{attribute}{number}" for number in range(len(group.attrs)))
     keys = [key for key in (attribute, *numbered) if key in group.attrs]
+    return [text for key in keys for text in _texts(group, key)]
+
+
+def _texts(group: h5py.Group, attribute: str) -> list[str]:
+    """The strings in an attribute.
+
+    libhdf5 may crash on what else a damaged file has there. An empty list, which has no
+    type, is one of numbers.
+    """
+    found = group.attrs.get_id(attribute)
+    if 0 in found.shape:
+        return []
+    if h5py.check_string_dtype(found.dtype) is None:
+        raise TypeError(f"`{attribute}` of `{group.name}` is no text")
     return [
-        name.decode() if isinstance(name, bytes) else str(name)
-        for key in keys
-        for name in group.attrs[key]
+        text.decode() if isinstance(text, bytes) else str(text)
+        for text in np.ravel(group.attrs[attribute])
     ]

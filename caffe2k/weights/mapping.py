@@ -25,7 +25,18 @@ _COMPRESSED = {
     b"\xfd7zXZ\x00": "xz",
     b"7z\xbc\xaf\x27\x1c": "7-zip",
 }
-_ZIP_ERRORS = (OSError, ValueError, NotImplementedError, zipfile.BadZipFile)
+ZIP_ERRORS = (
+    EOFError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile raises for damage; a RuntimeError for a member that looks encrypted."""
+
 _HTML = (b"<!doctype html", b"<html")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TEXT_CONTROLS = frozenset(b"\t\n\v\f\r")
@@ -52,7 +63,7 @@ def is_archive_with(path: Path, member: str) -> bool:
                 return False
         with zipfile.ZipFile(path) as archive:
             return member in archive.namelist()
-    except _ZIP_ERRORS:
+    except ZIP_ERRORS:
         return False
 
 
@@ -71,12 +82,14 @@ def map_archive(path: Path, member: str) -> memoryview:
                 if info.file_size > len(mapped) - start:
                     raise zipfile.BadZipFile("it ends too early")
                 return mapped[start : start + info.file_size]
+            if info.compress_type != zipfile.ZIP_DEFLATED:
+                raise zipfile.BadZipFile("it is compressed in another way than Keras's")
             if info.file_size > _DEFLATE_RATIO * len(mapped):
                 raise zipfile.BadZipFile(f"`{member}` has {info.file_size} bytes")
             return memoryview(archive.read(member))
     except KeyError:
         reason = f"it has no `{member}`"
-    except (*_ZIP_ERRORS, zlib.error) as error:
+    except ZIP_ERRORS as error:
         reason = str(error)
     raise WeightsError(
         "file-corrupt",

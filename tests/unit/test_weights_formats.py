@@ -18,15 +18,10 @@ from caffe2k.weights.contents import read_contents
 from caffe2k.weights.errors import WeightsError
 from caffe2k.weights.keras_files import is_keras_file, read_keras_file
 from caffe2k.weights.net_definition import read_definition, restore
+from tests.unit.weight_files import VALUES, code_of, keras_h5, one_layer, shared_h5
 
-VALUES = np.array([[0.5, -2, 0], [3, 1, 7]], np.float32)
 TESTS = Path(__file__).resolve().parents[1]
 CASES = TESTS / "conformance" / "solvers"
-
-
-def code_of(error: pytest.ExceptionInfo[WeightsError]) -> str:
-    (found,) = error.value.diagnostics
-    return found.code
 
 
 @pytest.mark.parametrize(
@@ -91,15 +86,6 @@ def test_a_file_of_over_2_gb_is_read_where_it_lies(tmp_path: Path) -> None:
     assert found is not None
     assert found.shape == (count,)
     assert found.array()[-1] == 1.5
-
-
-def shared_h5(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["data/a/0"] = VALUES
-        file["data/soft/0"] = h5py.SoftLink("/data/a/0")
-        file["data/hard/0"] = file["data/a/0"]
-        file.create_dataset("data/packed/0", data=VALUES, compression="gzip")
-        file["data/big_endian/0"] = VALUES.astype(">f8")
 
 
 def test_links_and_packed_data_sets_are_read(tmp_path: Path) -> None:
@@ -169,38 +155,25 @@ def test_the_solver_cases_snapshots_are_read() -> None:
         assert kind == ("solverstate" if ".solverstate" in name else "caffemodel")
 
 
-def keras_h5(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        group = file.create_group("layers/dense/vars")
-        group.attrs["name"] = "ip"
-        group["0"] = VALUES
-        file.create_group("layers/re_lu/vars").attrs["name"] = "relu"
-        for name in ("optimizer", "metrics/mean"):
-            state = file.create_group(f"{name}/vars")
-            state.attrs["name"] = name
-            state["0"] = VALUES
-
-
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_the_weights_in_a_keras_archive_are_read(
     compression: int, tmp_path: Path
 ) -> None:
     keras_h5(tmp_path / "x.weights.h5")
+    with h5py.File(tmp_path / "x.weights.h5", "a") as file:
+        # Larger than the archive is, where that is compressed.
+        group = file.create_group("layers/embedding/vars")
+        group.attrs["name"] = "embed"
+        group.create_dataset("0", data=np.zeros(2**16, "f4"), chunks=(2**16,))
     with zipfile.ZipFile(tmp_path / "x.keras", "w", compression) as archive:
         archive.writestr("config.json", "{}")
         archive.write(tmp_path / "x.weights.h5", "model.weights.h5")
     for name in ("x.weights.h5", "x.keras"):
         assert is_keras_file(tmp_path / name)
         found = read_keras_file(tmp_path / name)
-        assert list(found) == ["ip"]
+        assert list(found) == ["ip", "embed"]
         assert np.array_equal(found["ip"][0].array(), VALUES)
-
-
-def one_layer(listing: h5py.Group, name: str) -> None:
-    listing.attrs["layer_names"] = [name.encode()]
-    group = listing.create_group(name)
-    group.attrs["weight_names"] = [b"kernel"]
-    group["kernel"] = VALUES
+        assert not found["embed"][0].array().any()
 
 
 @pytest.mark.parametrize("name", ["data", "layers", "model_weights"])

@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "count"), [("binary", 10_000), ("hdf5", 3_000)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("binary", 10_000), ("hdf5", 3_000), ("keras", 3_000)]
+)
 def test_damaged_files(kind: str, count: int) -> None:
     command = ("-m", "tests.fuzz.weights", "--kind", kind, "--count", str(count))
     done = subprocess.run(
