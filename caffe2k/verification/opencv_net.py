@@ -120,7 +120,31 @@ def _lrn(layer: Layer) -> list[Message]:
     return [lrn, scaled]
 
 
-_WRITTEN_ANEW = {"Axpy": _axpy, "LRN": _lrn}
+def _convolution(layer: Layer) -> list[Message]:
+    """With pad_h and pad_w, for OpenCV ignores the one where the other is not set."""
+    p = layer.message.convolution_param
+    if p.has("pad_h") == p.has("pad_w"):
+        return [layer.message]
+    copy, padded = _copied(layer.message), _copied(p)
+    for field in ("pad_h", "pad_w"):
+        padded.set(field, Entry(getattr(p, field)))
+    copy.set("convolution_param", Entry(padded))
+    return [copy]
+
+
+def _copied(message: Message) -> Message:
+    copy = Message(message.schema)
+    for field, entry in message.entries():
+        copy.add(field, entry)
+    return copy
+
+
+_WRITTEN_ANEW = {
+    "Axpy": _axpy,
+    "Convolution": _convolution,
+    "Deconvolution": _convolution,
+    "LRN": _lrn,
+}
 """Types that OpenCV computes in another way than Caffe."""
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,23 +11,15 @@ from caffe2k.prototxt.read import read
 from caffe2k.shell.script import is_script
 from caffe2k.sources.lookup import find_beside
 from caffe2k.weights.errors import WeightsError
+from caffe2k.weights.mapping import ZIP_ERRORS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 _NUMBERS = "biuf"
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    # A single array (.npy) has no names, and older ones can't be closed.
-    AttributeError,
-    TypeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+# A single array (.npy) has no names, and older ones can't be closed.
+_UNREADABLE = (*ZIP_ERRORS, AttributeError, TypeError)
 
 
 def read_reference(path: Path) -> dict[str, NDArray[Any]]:

@@ -82,6 +82,22 @@ def test_lrn_adds_its_k(tmp_path: Path) -> None:
     np.testing.assert_allclose(blobs["norm"].ravel(), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("type", ["Convolution", "Deconvolution"])
+def test_one_of_both_pads_is_one(type: str, tmp_path: Path) -> None:
+    text = INPUT.format(name="data", dims="dim: 1 dim: 1 dim: 4 dim: 4")
+    text += f'layer {{ name: "conv" type: "{type}" bottom: "data" top: "conv"\n'
+    text += "  convolution_param { num_output: 1 kernel_size: 3 pad_w: 1 } }\n"
+    net = net_of_test(tmp_path, text)
+    blobs = [Blob((1, 1, 3, 3), 9, load=lambda: np.ones(9, "float32"))]
+    blobs.append(Blob((1,), 1, load=lambda: np.zeros(1, "float32")))
+    weights = tmp_path / "conv.caffemodel"
+    layers = LayerBlobs("conv", type, tuple(blobs))
+    write_caffemodel(weights, CaffeModel("net", (layers,)), {})
+    data = np.ones((1, 1, 4, 4), "float32")
+    (conv,) = net.layers[-1].tops
+    assert computed(net, weights, {"data": data})["conv"].shape == net.shapes[conv]
+
+
 def test_second_tops_are_those_that_were_computed(tmp_path: Path) -> None:
     # OpenCV gives the memory of a top that was not asked for to later layers.
     text = INPUT.format(name="data", dims="dim: 1 dim: 4 dim: 8 dim: 8")
