@@ -120,8 +120,9 @@ def analyse(
     data = BlobShapes(root, options.input_shapes, diagnostics, first)
     nets: dict[Phase, Net] = {}
     unresolved = Unresolved(stub_unknown=options.stub_unknown)
-    for phase in _phases(message, options):
-        state = state_of(message, phase, (states or {}).get(phase))
+    states = states or {}
+    for phase in _phases(message, options, states):
+        state = state_of(message, phase, states.get(phase))
         layers = select_layers(message, state, diagnostics)
         net = resolve(message, layers, phase, unresolved, diagnostics)
         nets[phase] = infer_shapes(net, data, diagnostics)
@@ -175,12 +176,33 @@ def _first_record(options: Options) -> FirstRecord:
     return first_record_in(options.tfrecord)
 
 
-def _phases(message: Message, options: Options) -> list[Phase]:
-    """Both phases for a net that can be trained, TEST alone for one that can't."""
+def _phases(
+    message: Message, options: Options, states: Mapping[Phase, Message]
+) -> list[Phase]:
+    """Both phases for a net that can be trained, TEST alone for one that can't.
+
+    TRAIN alone for one whose layers have no data in TEST.
+    """
     if options.phase is not None:
         return [options.phase]
-    trained = any(_is_for_training(layer, options) for layer in message.layer)
-    return [Phase.TRAIN, Phase.TEST] if trained else [Phase.TEST]
+    if not any(_is_for_training(layer, options) for layer in message.layer):
+        return [Phase.TEST]
+    lacks = {
+        phase: _lacks_data(message, phase, options, states.get(phase))
+        for phase in (Phase.TRAIN, Phase.TEST)
+    }
+    if lacks[Phase.TEST] and not lacks[Phase.TRAIN]:
+        return [Phase.TRAIN]
+    return [Phase.TRAIN, Phase.TEST]
+
+
+def _lacks_data(
+    message: Message, phase: Phase, options: Options, state: Message | None
+) -> bool:
+    """Whether a phase has layers, but none that brings data in."""
+    chosen = select_layers(message, state_of(message, phase, state), Diagnostics())
+    ops = [_op(layer, options) for _, layer in chosen]
+    return bool(ops) and not any(op is not None and op.is_source for op in ops)
 
 
 def _op(layer: Message, options: Options) -> type[LayerOp] | None:

@@ -68,7 +68,8 @@ stub_unknown_option = click.option(
 phase_option = click.option(
     "--phase",
     type=click.Choice(["TRAIN", "TEST"]),
-    help="One phase alone. Default: both for a net with data or losses, else TEST.",
+    help="One phase alone. Default: both for a net with data or losses, TRAIN if all "
+    "of its data is for TRAIN, TEST for a net with neither.",
 )
 
 

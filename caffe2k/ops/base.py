@@ -121,9 +121,6 @@ class LayerOp:
     is_stub: ClassVar[bool] = False
     """Whether the user has to write what it computes."""
 
-    identity_in_test: ClassVar[bool] = False
-    """Whether it does nothing in the TEST phase, so that TRAIN may have it alone."""
-
     phase_dependent: ClassVar[tuple[str, ...]] = ()
     """Fields that may differ between a TRAIN and a TEST version of the same layer."""
 
@@ -151,6 +148,11 @@ class LayerOp:
     def backward_reads(self) -> BackwardReads:
         """What Caffe's Backward looks at of the blob that the layer writes."""
         return BackwardReads.NOTHING
+
+    @property
+    def identity_in_test(self) -> bool:
+        """Whether it does nothing in the TEST phase, so that TRAIN may have it alone."""
+        return False
 
     def in_place_step(self) -> tuple[str, dict[str, Any]] | None:
         """The layer as a step of runtime/in_place.py, if it can be one."""

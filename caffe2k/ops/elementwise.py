@@ -18,6 +18,7 @@ from caffe2k.ops.errors import OpError, no_channel_axis
 from caffe2k.ops.fillers import constant, initializer
 from caffe2k.ops.lowering import Lowering
 from caffe2k.ops.registry import layer_op
+from caffe2k.schema.message import shortest_float32
 from caffe2k.weights.transforms import IDENTITY, Reshape, Steps, reorder_axis
 
 
@@ -173,11 +174,18 @@ class Power(ElementwiseOp):
 
 @layer_op("Dropout")
 class Dropout(ElementwiseOp):
-    """Drops and scales up in TRAIN, does nothing in TEST (dropout_layer.cpp)."""
+    """Drops and scales up in TRAIN, does nothing in TEST (dropout_layer.cpp).
 
-    keras = "Dropout"
-    identity_in_test = True
+    Without `scale_train`, it only drops in TRAIN and scales down in TEST
+    (rbgirshick/caffe-fast-rcnn, dropout_layer.cpp).
+    """
+
+    keras = "Dropout, Rescaling"
     keeps_sign = True
+
+    @property
+    def identity_in_test(self) -> bool:
+        return bool(self.layer.message.dropout_param.scale_train)
 
     def infer_shapes(self, bottom: Sequence[Shape], data: DataShapes) -> list[Shape]:
         ratio = self.layer.message.dropout_param.dropout_ratio
@@ -191,14 +199,18 @@ class Dropout(ElementwiseOp):
         return super().infer_shapes(bottom, data)
 
     def lower(self, k: Lowering) -> None:
-        k.output(
-            k.add(
-                keras_layer("Dropout"), self.layer.message.dropout_param.dropout_ratio
+        p = self.layer.message.dropout_param
+        tensor = k.add(keras_layer("Dropout"), p.dropout_ratio)
+        if not p.scale_train:
+            kept = shortest_float32(1 - p.dropout_ratio)
+            tensor = k.add(
+                keras_layer("Rescaling"), kept, inputs=[tensor], suffix="scale"
             )
-        )
+        k.output(tensor)
 
     def in_place_step(self) -> tuple[str, dict[str, Argument]] | None:
-        return "Dropout", {"rate": self.layer.message.dropout_param.dropout_ratio}
+        p = self.layer.message.dropout_param
+        return ("Dropout", {"rate": p.dropout_ratio}) if p.scale_train else None
 
 
 @layer_op("Eltwise")

@@ -114,7 +114,7 @@ class _Merger:
             tops = tuple(self._source_blob(top.name) for top in layer.tops)
         else:
             tops = tuple(self._new_blob(top.name) for top in layer.tops)
-        absent = op is not None and op.identity_in_test and phase is Phase.TRAIN
+        absent = phase is Phase.TRAIN and op is not None and op(layer).identity_in_test
         phases = BOTH_PHASES if absent else layer.phases
         self.layers.append(
             dataclasses.replace(layer, bottoms=bottoms, tops=tops, phases=phases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -331,8 +332,11 @@ def _meant(layer_type: str) -> str | None:
 
 
 def _is_variant(layer_type: str, known: str) -> bool:
-    """Whether a type is a fork's `Convolution3D`, or the like, rather than a typo."""
-    return len(layer_type) > len(known) and known.lower() in layer_type.lower()
+    """Whether a type is a fork's `Convolution3D` or `ImageSegData`, rather than a typo."""
+    words = iter(re.findall("[A-Z][^A-Z]*", layer_type))
+    with_others = all(word in words for word in re.findall("[A-Z][^A-Z]*", known))
+    longer = len(layer_type) > len(known)
+    return longer and (with_others or known.lower() in layer_type.lower())
 
 
 _MOST_LETTERS = 300

@@ -45,6 +45,14 @@ def test_dropout_in_train_alone_is_no_difference() -> None:
     assert found(diagnostics) == []
 
 
+def test_dropout_that_scales_in_test_is_a_difference() -> None:
+    diagnostics = Diagnostics()
+    more = f"{ONLY_TRAIN} dropout_param {{ scale_train: false }}"
+    text = BOTH + layer("drop", "Dropout", "data", "data", more)
+    translated(text + dense("ip", "data") + LOSS, diagnostics)
+    assert [code for code, _ in found(diagnostics)] == ["phase-mismatch"]
+
+
 def test_versions_that_differ_in_the_phase_alone_are_one_layer() -> None:
     def norm(phase: str, use: str) -> str:
         more = f"include {{ phase: {phase} }} batch_norm_param {{ use_global_stats: {use} }}"

@@ -1,4 +1,4 @@
-"""AbsVal, BNLL, Clip, ELU, Exp, Log, Swish, Threshold, ReLU6: refused and emitted."""
+"""AbsVal, BNLL, Clip, Dropout, ELU, Exp, Log, Swish, Threshold, ReLU6: what is made."""
 
 from __future__ import annotations
 
@@ -61,6 +61,15 @@ def test_in_place_it_may_be_an_argument(
     else:
         fused = f'layers.Conv2D(4, 3, activation="{activation}", name="c")'
         assert lines[-2] == f"model.add({fused})"
+
+
+def test_dropout_that_scales_in_test() -> None:
+    more = "dropout_param { dropout_ratio: 0.7 scale_train: false }"
+    lines = body(DATA + layer("drop", "Dropout", "data", more=more))
+    assert lines[-3:-1] == [
+        'model.add(layers.Dropout(0.7, name="drop"))',
+        'model.add(layers.Rescaling(0.3, name="drop_scale"))',
+    ]
 
 
 @pytest.mark.parametrize(

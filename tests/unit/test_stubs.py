@@ -230,6 +230,13 @@ def test_a_misspelt_type_is_no_unknown_one() -> None:
     assert [d.code for d in diagnostics] == ["unknown-layer-type"]
 
 
+def test_a_forks_variant_of_a_type_is_no_misspelling(tmp_path: Path) -> None:
+    net = layer("data", "ImageSegData", "", "image label") + dense("fc", "image")
+    translation(tmp_path, net, "--stub-unknown --input-shape image=2,3")
+    data = (tmp_path / "out/data.py").read_text(encoding="utf-8")
+    assert "custom_data.ImageSegData(" in data
+
+
 def test_unknown_data_layers_become_readers(tmp_path: Path) -> None:
     net = layer("data", "OwnData", "", "image label", OWN) + dense("fc", "image")
     translation(tmp_path, net, "--stub-unknown --input-shape image=2,3")

@@ -118,3 +118,26 @@ def test_arrays_of_two_test_nets_have_names_of_their_own(tmp_path: Path) -> None
         assert f'"{file}"' in found.files()[f"{name}_model.py"].replace("'", '"')
         found.writers[file](tmp_path / "array.npy")
         assert (np.load(tmp_path / "array.npy") == number).all()
+
+
+def test_a_net_with_data_for_training_alone_is_only_trained(tmp_path: Path) -> None:
+    (tmp_path / "net.prototxt").write_text(
+        NET % "include { phase: TRAIN }", encoding="utf-8"
+    )
+    solver = 'net: "net.prototxt" base_lr: 1 lr_policy: "fixed" max_iter: 9'
+    (tmp_path / "solver.prototxt").write_text(solver, encoding="utf-8")
+    scripts = translate(tmp_path / "solver.prototxt").scripts
+    assert "def train_data(" in scripts["data.py"]
+    assert "def test_data(" not in scripts["data.py"]
+    (tmp_path / "solver.prototxt").write_text(
+        f"{solver} test_iter: 1 test_interval: 3", encoding="utf-8"
+    )
+    with pytest.raises(TranslationError, match="no layer before it writes"):
+        translate(tmp_path / "solver.prototxt")
+
+
+def test_the_readme_names_the_models_that_are_tested(tmp_path: Path) -> None:
+    found = translated(
+        tmp_path, 'train_net: "net.prototxt" test_net: "other.prototxt" test_iter: 1'
+    )
+    assert "| `test_model.py` |" in found.scripts["README.md"]

@@ -55,7 +55,7 @@ def test_what_caffe_ignores(entries: str, kind: str, bottoms: str, param: str) -
     [
         # What a fork of Caffe added, and may have changed other layers for.
         ("ReLU", "bn_param { momentum: 0.5 }"),
-        ("Dropout", "dropout_param { scale_train: false }"),
+        ("Dropout", "dropout_param { random_seed: 7 }"),
     ],
 )
 def test_what_a_fork_may_not_ignore(kind: str, param: str) -> None:
