@@ -342,6 +342,8 @@ def _file_of(
             f"the file `{name}` of `--{flag}` is not there",
             run.span_of(flag),
             help="paths are looked up in the folder of the script, the folders above it, "
-            "and the working directory",
+            "and the working directory"
+            if run.place
+            else "paths are looked up in the working directory and the folders above it",
         )
     return found

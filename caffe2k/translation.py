@@ -204,6 +204,7 @@ def translate(
         solver_name=project.solver_name,
         files=list(scripts),
         weights_files=list(weights_files),
+        defaults=defaults,
         warnings=[_sentence(w) for w in warnings],
         channels_last=net.whole.form.is_channels_last,
     )

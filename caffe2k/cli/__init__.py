@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 from caffe2k import __version__
+from caffe2k.diagnostics import did_you_mean
 
 COMMANDS = (
     "data",
@@ -37,6 +38,13 @@ class _Commands(click.Group):
         command = getattr(import_module(f"caffe2k.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and (hint := did_you_mean(args[0], COMMANDS)):
+            ctx.fail(f"No such command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from caffe2k.datasets.source import Source
 
 _ROOT = click.option(
-    "--root", metavar="FOLDER", help="What the names in a list of images follow."
+    "--root",
+    metavar="FOLDER",
+    help="What the names in a list of images follow. Default: the folder of the list, or "
+    "the working directory.",
 )
 
 _MOST_LABELS = 40
@@ -54,7 +57,7 @@ def inspect(
     force: bool,
     root: str | None,
 ) -> None:
-    """Counts records, shapes, encodings and labels, and finds bad records.
+    """Counts records, shapes and labels, and finds bad records.
 
     \b
     Examples:
@@ -102,7 +105,7 @@ def inspect(
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 @_ROOT
 def mean(source: Path, output: Path | None, force: bool, root: str | None) -> None:
-    """Computes the mean image, bit for bit as Caffe's compute_image_mean does.
+    """Computes the mean image, as compute_image_mean does.
 
     \b
     Examples:

@@ -39,7 +39,7 @@ def diff(
     data_format: str,
     input_shapes: dict[str, tuple[int, ...]],
 ) -> None:
-    """Tells where two files of weights differ, of Caffe or of Keras.
+    """Tells where two files of weights differ. Each is of Caffe or of Keras.
 
     \b
     Examples:

@@ -39,7 +39,7 @@ def layers(
     as_json: bool,
     input_shapes: dict[str, tuple[int, ...]],
 ) -> None:
-    """Lists the layer types that can be translated, or the sizes of a net's layers.
+    """Lists the layer types that are known, or a net's layers.
 
     \b
     Examples:

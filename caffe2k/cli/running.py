@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -26,8 +27,8 @@ from caffe2k.shell.flags import (
 _HELP = {
     "solver": ("FILE", "The solver."),
     "model": ("FILE", "The net."),
-    "weights": ("FILE,...", "The .caffemodel files to start from."),
-    "snapshot": ("FILE", "The .solverstate to go on from."),
+    "weights": ("FILE,...", "The .caffemodel files to start from, or .keras files."),
+    "snapshot": ("FILE", "The .solverstate to go on from, or a .keras file."),
     "gpu": ("0,1|all", "The GPUs to use."),
     "iterations": ("N", "How many batches; 50 if it is not given."),
     "phase": ("TRAIN|TEST", "The net's phase; TRAIN if it is not given."),
@@ -41,20 +42,23 @@ _HELP = {
 class CaffeCommand(click.Command):
     """A command that takes flags as gflags does: with one dash or two.
 
-    Flags of glog, which say where Caffe's log goes, are left out.
+    Flags of glog, which say where Caffe's log goes, are left out. What stands behind `--`
+    becomes the parameter `arguments`.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, list(self._spelled_out(args)))
+        end = args.index("--") if "--" in args else len(args)
+        ctx.params["arguments"] = tuple(args[end + 1 :])
+        return super().parse_args(ctx, list(self._spelled_out(args[:end], ctx)))
 
-    def _spelled_out(self, args: Sequence[str]) -> Iterator[str]:
-        flags = {name for param in self.params for name in param.opts}
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- ARGUMENTS]"]
+
+    def _spelled_out(self, args: Sequence[str], ctx: click.Context) -> Iterator[str]:
+        flags = {name for param in self.get_params(ctx) for name in param.opts}
         rest = list(args)
         while rest:
             word = rest.pop(0)
-            if word == "--":
-                yield from (word, *rest)
-                return
             name, equals, value = word.lstrip("-").partition("=")
             if not word.startswith("-"):
                 yield word
@@ -64,8 +68,11 @@ class CaffeCommand(click.Command):
                 rest = rest if equals else rest[1:]
             elif f"--{name}" in flags:
                 yield f"--{name}{equals}{value}"
-            else:
+            elif word.startswith("--") or word[:2] in flags:
                 yield word
+            else:
+                # One dash is for letters in click, which would complain of the first.
+                yield f"-{word}"
 
 
 def caffe_command(action: str) -> Callable[[Callable[..., None]], click.Command]:
@@ -74,7 +81,6 @@ def caffe_command(action: str) -> Callable[[Callable[..., None]], click.Command]
     def decorate(function: Callable[..., None]) -> click.Command:
         command: Callable[..., None] = function
         for option in (
-            click.argument("arguments", nargs=-1, metavar="[-- ARGUMENTS]"),
             click.option(
                 "--force", is_flag=True, help="Write into a folder that exists."
             ),
@@ -115,12 +121,12 @@ def run_caffe(
         diagnostics = Diagnostics()
         check_flags(run, diagnostics)
         diagnostics.raise_if_errors()
+        run, arguments = _trained_in_keras(run, arguments)
         translation = translate(run, output=output)
         if translation.warnings:
             show(translation.warnings)
         folder = output or _cache() / f"{translation.name}-{translation.digest()[:16]}"
         if output is not None or not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
             translation.write(folder, force=force)
     click.echo(f"{os.fspath(folder / script)}", err=True)
     if action == "train" and not any(a.startswith("--log") for a in arguments):
@@ -128,6 +134,19 @@ def run_caffe(
     root = {} if output else {"CAFFE_DATA_ROOT": os.path.abspath(translation.root)}
     environment = {**root, **os.environ}
     sys.exit(_run([str(folder / script), *arguments], environment, _effects(run)))
+
+
+def _trained_in_keras(
+    run: CaffeRun, arguments: Sequence[str]
+) -> tuple[CaffeRun, Sequence[str]]:
+    """A run without the .keras files that it names: they are the script's arguments."""
+    for flag, option in (("weights", "--weights"), ("snapshot", "--resume")):
+        names = run.names(flag)
+        if names and all(n.endswith(".keras") and os.path.isfile(n) for n in names):
+            others = {f: given for f, given in run.flags.items() if f != flag}
+            run = replace(run, flags=others)
+            arguments = [option, *names, *arguments]
+    return run, arguments
 
 
 def _cache() -> Path:

@@ -38,7 +38,7 @@ def solverstate(
     input_shapes: dict[str, tuple[int, ...]],
     force: bool,
 ) -> None:
-    """Turns a .solverstate into a snapshot that the emitted train.py goes on from.
+    """Turns a .solverstate into one that train.py goes on from.
 
     Iteration, history and weights are Caffe's, and so is the place in the data.
 

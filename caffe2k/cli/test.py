@@ -14,7 +14,9 @@ def test(
     arguments: tuple[str, ...],
     **flags: str | None,
 ) -> None:
-    """Scores a net as `caffe test` does: prints its outputs of each batch, and their means.
+    """Scores a net as `caffe test` does.
+
+    Prints its outputs of each batch, and their means.
 
     \b
     Example:

@@ -14,7 +14,9 @@ def time(
     arguments: tuple[str, ...],
     **flags: str | None,
 ) -> None:
-    """Times a net as `caffe time` does: each layer forward, the whole also backward.
+    """Times a net as `caffe time` does.
+
+    Each layer forward, the whole also backward.
 
     \b
     Example:

@@ -14,7 +14,9 @@ def train(
     arguments: tuple[str, ...],
     **flags: str | None,
 ) -> None:
-    """Trains as `caffe train` does: translates a solver and its net, and runs train.py.
+    """Trains as `caffe train` does.
+
+    Translates a solver and its net, and runs train.py.
 
     \b
     Examples:

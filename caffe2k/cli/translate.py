@@ -48,7 +48,7 @@ def translate(
     force: bool,
     strict: bool,
 ) -> None:
-    """Translates a net, a solver with the net that it names, or a train.sh, to Keras.
+    """Translates a net, a solver or a train.sh to Keras.
 
     \b
     Examples:
@@ -58,6 +58,7 @@ def translate(
       caffe2k translate train_val.prototxt --solver solver.prototxt -o keras
       caffe2k translate train_val.prototxt --ops my_ops.py --stub-unknown -o keras
       caffe2k translate train.sh -o keras
+      caffe2k translate lenet.caffemodel -o keras
 
     Of a shell script, the first `caffe train` is translated: its solver, the weights
     that it starts from, and its other flags as the defaults of train.py.
@@ -66,6 +67,8 @@ def translate(
         raise click.UsageError(
             "--allow-partial is about --weights, which is not given."
         )
+    if weights is not None and output is None:
+        raise click.UsageError("--weights are ported into a folder: give it with -o.")
     if tfrecord is not None and output is None:
         raise click.UsageError("--tfrecord is about data.py: give a folder with -o.")
     if force and output is None:

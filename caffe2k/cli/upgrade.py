@@ -13,7 +13,9 @@ from caffe2k.cli.report import diagnosed, show
 @click.command()
 @click.argument("file", type=FILE)
 def upgrade(file: Path) -> None:
-    """Prints a net or solver in today's form (V0 and V1 layers, deprecated fields).
+    """Prints a net or solver in today's form.
+
+    V0 and V1 layers and deprecated fields become what they are called now.
 
     \b
     Example:

@@ -45,7 +45,7 @@ def verify(
     data_format: str,
     input_shapes: dict[str, tuple[int, ...]],
 ) -> None:
-    """Compares every blob of the Keras model with a Caffe runtime's.
+    """Compares every blob with that of a Caffe runtime.
 
     The TEST net is compared: what TRAIN adds is random.
 

@@ -25,6 +25,17 @@ class FlagDefaults:
         return bool(self.weights or self.snapshot)
 
     @property
+    def start(self) -> str:
+        """What a training starts from that is given no flag."""
+        if self.snapshot:
+            return f"the snapshot {self.snapshot}"
+        return (
+            f"the weights {', '.join(self.weights)}"
+            if self.weights
+            else "the initial weights"
+        )
+
+    @property
     def arguments(self) -> list[str]:
         """The arguments of set_defaults(), in a script that imports Path."""
         files = [_beside(name) for name in self.weights]

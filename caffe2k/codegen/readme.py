@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from caffe2k.codegen.flag_defaults import FlagDefaults
 from caffe2k.codegen.literals import prose, target_text
 from caffe2k.codegen.program import Program
 from caffe2k.codegen.stubs import KEPT
@@ -29,6 +30,7 @@ class Readme:
     solver_name: str
     files: list[str]
     weights_files: list[str]
+    defaults: FlagDefaults
     rows: list[Row]
     loss_rows: list[Row]
     inputs: list[str]
@@ -44,6 +46,7 @@ def readme(
     solver_name: str,
     files: Sequence[str],
     weights_files: Sequence[str],
+    defaults: FlagDefaults,
     warnings: Sequence[str],
     channels_last: bool,
 ) -> str:
@@ -64,6 +67,7 @@ def readme(
             solver_name=prose(solver_name),
             files=sorted(files),
             weights_files=list(weights_files),
+            defaults=defaults,
             rows=rows,
             loss_rows=[
                 Row(

@@ -45,7 +45,8 @@ class TrainScript:
     the others; `reads_tests` says if a test net has one of them, `batch_size` if the
     training data has one. `varying` are the inputs of the model that differ in size
     from batch to batch. `detecting` are the test nets that eval_type detection measures,
-    with the `precision_arguments`. `defaults` are those that a command line gives to flags.
+    with the `precision_arguments`. `defaults` are those that a command line gives
+    to flags, `start` what a training without flags starts from.
     """
 
     solver_name: str
@@ -79,6 +80,7 @@ class TrainScript:
     varying: Mapping[str, int]
     defaults: Sequence[str]
     defaults_source: str
+    start: str
     has_files: bool
 
 
@@ -249,6 +251,7 @@ class _SolverReader:
             varying=varying,
             defaults=defaults.arguments,
             defaults_source=defaults.source,
+            start=defaults.start,
             has_files=defaults.has_files,
         )
 

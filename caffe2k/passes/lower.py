@@ -185,12 +185,16 @@ def _close(whole: LoweredNet) -> None:
     needed = _needed(program)
     program.steps = [s for s in program.steps if needed.intersection(s.outputs)]
     used = {t for step in program.steps for t in step.inputs}
+    told: tuple[str, ...] = ()
     for blob, name in whole.sources.items():
         tensor = whole.tensors[blob]
         if tensor in used:
             shape = whole.layouts[blob].keras_shape(net.shapes[blob])
             comments = whole.source_comments[blob]
-            program.inputs.append(ModelInput(blob.name, name, shape, tensor, comments))
+            # A data layer with several tops says once what it is.
+            new = () if comments == told else comments
+            program.inputs.append(ModelInput(blob.name, name, shape, tensor, new))
+            told = comments
 
 
 def _loss_value(loss: LossTerm) -> MetricTerm:

@@ -131,7 +131,8 @@ def load(path: str | Path, diagnostics: Diagnostics) -> SourceFile | None:
         diagnostics.error(
             "binary-file",
             f"`{path}` is a binary file, not a prototxt",
-            help="the weights of a .caffemodel are given beside the net, not as the net",
+            help="`caffe2k inspect` shows what it holds, with --prototxt the net in a "
+            "caffemodel",
         )
         return None
     return SourceFile(str(path), data.decode("utf-8", "surrogateescape"))

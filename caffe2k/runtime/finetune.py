@@ -39,8 +39,9 @@ def load_caffe_weights(model, path):
 
     `path` is an .h5 file with a group for each layer, or a .keras snapshot. Layers of
     the model that the file lacks keep their values, layers of the file that the model
-    lacks are skipped (Net::CopyTrainedLayersFrom in net.cpp). Raises ValueError, before
-    anything is changed, where a layer of one name has other weights.
+    lacks are skipped (Net::CopyTrainedLayersFrom in net.cpp). Raises FileNotFoundError
+    where there is no such file, and ValueError, before anything is changed, where a layer
+    of one name has other weights.
     """
     stored = dict(_read_weights(path))
     layers = {layer.name: layer for layer in model.layers if _weights(layer)}
@@ -91,6 +92,8 @@ def _check_shapes(name, expected, values, path):
 
 def _read_weights(path):
     """Each layer's name and weights, in the order of `layer.weights`."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file {path}")
     if str(path).endswith(".keras"):
         for layer in keras.saving.load_model(path, compile=False).layers:
             if _weights(layer):
@@ -99,7 +102,7 @@ def _read_weights(path):
                     [keras.ops.convert_to_numpy(v) for v in _weights(layer)],
                 )
         return
-    if os.path.isfile(path) and not h5py.is_hdf5(path):
+    if not h5py.is_hdf5(path):
         raise ValueError(
             f"{path} is not an HDF5 file; `caffe2k weights` makes one of a .caffemodel"
         )

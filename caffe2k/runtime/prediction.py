@@ -49,7 +49,11 @@ class Preparation:
         Those are the four corners and the middle, and their mirror images.
         """
         with open(path, "rb") as file:
-            image = decode_image(file.read(), color=self.shape[0] == 3)
+            data = file.read()
+        try:
+            image = decode_image(data, color=self.shape[0] == 3)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         if image.shape[1:] != self.resize:
             image = resize_image(image, *self.resize)
         batch = np.stack([self._crop(image, *at) for at in self._places(oversample)])
@@ -143,7 +147,13 @@ def best(scores, count):
     ]
 
 
-def read_labels(path):
-    """The lines of a file such as synset_words.txt: a class each."""
+def read_labels(path, classes):
+    """The lines of a file such as synset_words.txt: a class each.
+
+    Raises ValueError where there are not so many (examples/cpp_classification).
+    """
     with open(path, encoding="utf-8") as file:
-        return file.read().splitlines()
+        labels = file.read().splitlines()
+    if len(labels) != classes:
+        raise ValueError(f"{path} names {len(labels)} classes, the net has {classes}")
+    return labels

@@ -1,6 +1,16 @@
 """Flags of train.py for where a training starts, how long it goes, and what it prints."""
 
+import argparse
+
 from .snapshots import LATEST
+
+
+class _Start(argparse.Action):
+    """Where a training starts: what is given takes the place of any default."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        namespace.weights, namespace.resume = [], None
+        setattr(namespace, self.dest, values)
 
 
 def add_run_flags(parser, epoch, seed=None, tests=False, snapshots=False):
@@ -9,8 +19,10 @@ def add_run_flags(parser, epoch, seed=None, tests=False, snapshots=False):
     `epoch` names the setting that says how many iterations one is; `seed` is the
     solver's. `tests` and `snapshots` say whether the training makes any.
     """
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
         "--weights",
+        action=_Start,
         nargs="+",
         default=[],
         metavar="FILE",
@@ -18,9 +30,10 @@ def add_run_flags(parser, epoch, seed=None, tests=False, snapshots=False):
         "loaded by name",
     )
     latest = {"nargs": "?", "const": LATEST} if snapshots else {}
-    parser.add_argument(
+    start.add_argument(
         "--resume",
         "--snapshot",
+        action=_Start,
         metavar="SNAPSHOT",
         help="go on from a snapshot" + ", by default the latest" * snapshots,
         **latest,
@@ -37,12 +50,14 @@ def add_run_flags(parser, epoch, seed=None, tests=False, snapshots=False):
     parser.add_argument(
         "--epochs",
         type=int,
+        metavar="N",
         help=f"train for so many times {epoch} iterations, not for MAX_ITER",
     )
     parser.add_argument(
         "--seed",
         type=int,
         default=seed,
+        metavar="N",
         help="seed of all random numbers (default: %(default)s)",
     )
     parser.add_argument(

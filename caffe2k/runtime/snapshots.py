@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import signal
+import tempfile
 import threading
 import warnings
 import zipfile
@@ -227,11 +228,20 @@ class Snapshot(IterationCallback):
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         _draw_from_own_states(self.model)
-        os.makedirs(os.path.dirname(self.prefix) or ".", exist_ok=True)
+        self._check_folder()
         self._saved = self.iteration
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and hasattr(signal, "SIGHUP"):
             self._former = signal.signal(signal.SIGHUP, self._ask)
+
+    def _check_folder(self):
+        """Raises OSError before training, not at its end, where no file can be made.
+
+        (Solver::CheckSnapshotWritePermissions)
+        """
+        folder = os.path.dirname(self.prefix) or "."
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
 
     def _ask(self, number, frame):
         self._asked = True

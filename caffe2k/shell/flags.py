@@ -226,8 +226,10 @@ def _refused(flag: str, text: str) -> str | None:
     if flag in _CHOICES and text not in _CHOICES[flag]:
         return f"one of {', '.join(_CHOICES[flag])}"
     if flag in _NUMBERS:
-        least = 1 if flag == "iterations" else None
-        return None if _is_number(text, least) else "a number"
+        least, wanted = (
+            (1, "a number above 0") if flag == "iterations" else (None, "a number")
+        )
+        return None if _is_number(text, least) else wanted
     if flag == "gpu" and text not in ("", "all"):
         numbers = all(_is_number(part, 0) for part in text.split(","))
         return None if numbers else "`all`, or numbers separated by commas"

@@ -106,9 +106,9 @@ def translated(sample: str, folder: Path) -> str:
     return weights.name
 
 
-def trained(sample: str, folder: Path, weights: str, *options: str) -> Log:
+def trained(sample: str, folder: Path, *options: str) -> Log:
     """Trains in a process of its own, and returns what it printed."""
-    command = ["train.py", "--weights", weights, "--log", "caffe", *options]
+    command = ["train.py", "--log", "caffe", *options]
     return parse(run(command, folder, SAMPLES / sample))
 
 
@@ -145,7 +145,7 @@ def measured(sample: str, scratch: Path) -> Result:
         caffe.add_accuracy(figure)
     for options in _seeds(sample):
         start = time.perf_counter()
-        log = trained(sample, folder, weights, *options)
+        log = trained(sample, folder, "--weights", weights, *options)
         seconds.append(time.perf_counter() - start)
         if figure is not None:
             snapshot = last_snapshot(folder, "keras")
@@ -155,7 +155,7 @@ def measured(sample: str, scratch: Path) -> Result:
     if not is_random(sample):
         strays = strayed(runs[0], caffe)
         round_up_half(folder / weights)
-        rounding = strayed(trained(sample, folder, weights), runs[0])
+        rounding = strayed(trained(sample, folder, "--weights", weights), runs[0])
     return Result(
         sample,
         {

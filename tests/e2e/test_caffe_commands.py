@@ -117,6 +117,16 @@ def test_the_folder_is_kept_in_the_cache(runs: Runs, tmp_path: Path) -> None:
     assert "BASE_LR = 0.2" in runs.script.read_text()
 
 
+def test_a_cache_that_can_not_be_written(
+    runs: Runs, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "net.prototxt"))
+    result = run("train", "--solver=solver.prototxt")
+    assert result.exit_code == 1
+    assert "error[output-unwritable]" in result.stderr
+    assert "another place with -o" in result.stderr
+
+
 def test_the_folder_is_another_one_for_other_weights(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +160,27 @@ def test_the_exit_code_and_the_arguments_are_passed_on(runs: Runs) -> None:
     )
     assert result.exit_code == 3
     assert runs.arguments == ["--epochs", "1", "--log=bar"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        ("--weights=a.keras,b.keras", ["--weights", "a.keras", "b.keras"]),
+        ("--snapshot=a.keras", ["--resume", "a.keras"]),
+    ],
+)
+def test_what_was_trained_in_keras_goes_on(
+    flag: str, expected: list[str], runs: Runs, here: Path
+) -> None:
+    for name in ("a.keras", "b.keras"):
+        (here / name).touch()
+    result = run("train", "--solver=solver.prototxt", flag, "--", "--epochs", "1")
+    assert result.exit_code == 0
+    assert runs.arguments == ["--log", "caffe", *expected, "--epochs", "1"]
+    assert (
+        "missing-caffe-file"
+        in run("train", "--solver=solver.prototxt", "--snapshot=c.keras").stderr
+    )
 
 
 def test_data_is_looked_up_where_the_project_stands(
@@ -204,6 +235,7 @@ def test_the_gpus_are_the_scripts_default(runs: Runs) -> None:
         (["train", "--solver=solver.prototxt", "--gpu=x"], "caffe-flag-value"),
         (["test", "--model=net.prototxt"], "caffe-flag-missing"),
         (["time", "--model=net.prototxt", "--phase=x"], "caffe-flag-value"),
+        (["time", "--model=net.prototxt", "--iterations=0"], "caffe-flag-value"),
     ],
 )
 def test_what_caffe_refuses(arguments: list[str], code: str, runs: Runs) -> None:

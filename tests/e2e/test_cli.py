@@ -114,10 +114,18 @@ def test_the_module_fails_as_the_command_does() -> None:
     assert done.stderr == caffe2k("translate", "no.prototxt").stderr
 
 
+def test_a_list_of_commands_says_what_each_does() -> None:
+    for arguments in (["--help"], ["data", "--help"]):
+        assert "..." not in caffe2k(*arguments).stdout.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["nothing"], "No such command"),
+        (["trian"], "did you mean `train`?"),
+        (["train", "-gpuu=1"], "No such option '--gpuu'"),
+        (["train", "--solver=solver.prototxt", "more"], "unexpected extra argument"),
         (["translate"], "Missing argument"),
         (["translate", "net.prototxt", "--nothing"], "No such option"),
         (["translate", "net.prototxt", "--phase", "train"], "'train' is not one of"),
@@ -127,6 +135,7 @@ def test_the_module_fails_as_the_command_does() -> None:
         ),
         (["translate", "net.prototxt", "--allow-partial"], "--weights"),
         (["translate", "net.prototxt", "--force"], "-o"),
+        (["translate", "net.prototxt", "--weights", "net.caffemodel"], "-o"),
         (["weights", "net.prototxt", "x.caffemodel"], "Missing option"),
         (["upgrade"], "Missing argument"),
         (["layers", "net.prototxt"], "unexpected extra argument"),

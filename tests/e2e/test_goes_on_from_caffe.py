@@ -20,12 +20,12 @@ HALF = 100
 @pytest.mark.slow
 def test_second_half_of_resnet_small_is_caffes(tmp_path: Path) -> None:
     folder = tmp_path / "keras"
-    weights = translated(SAMPLE, folder)
+    translated(SAMPLE, folder)
     state, solver = f"resnet_iter_{HALF}.solverstate", "solver.prototxt"
     made = str(folder / "half.h5")
     command = ["-m", "caffe2k", "solverstate", state, "--solver", solver, "-o", made]
     run(command, SAMPLES / SAMPLE, SAMPLES / SAMPLE)
-    ours = trained(SAMPLE, folder, weights, "--resume", "half.h5")
+    ours = trained(SAMPLE, folder, "--resume", "half.h5")
     caffe = caffes_log(SAMPLE)
     rest = {i: loss for i, loss in caffe.losses.items() if i > HALF}
     assert {i: ours.losses[i] for i in rest} == pytest.approx(rest, rel=1e-4)

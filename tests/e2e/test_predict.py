@@ -10,6 +10,7 @@ import lmdb
 import numpy as np
 import pytest
 
+from caffe2k import port_weights
 from caffe2k.schema.caffe_pb2 import Datum
 from caffe2k.translation import translate
 from tests.e2e.processes import python
@@ -67,3 +68,12 @@ def test_classes_and_blobs(project: Path, patches: list[int]) -> None:
     conv = np.load(project / "conv.npy")
     assert conv.shape[:2] == (10 * COUNT, 12)
     assert conv.min() == 0
+
+
+@pytest.mark.slow
+def test_weights_of_another_net_are_told(project: Path, patches: list[int]) -> None:
+    lenet = VGG.parent / "digits_lenet"
+    target = project / "lenet.h5"
+    port_weights(lenet / "deploy.prototxt", lenet / "lenet_iter_400.caffemodel", target)
+    result = python("predict.py", "0.jpg", "--weights", "lenet.h5", folder=project)
+    assert "kept (not in the file)    conv1_1," in result.stderr

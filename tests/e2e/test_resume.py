@@ -106,6 +106,7 @@ def test_killed_and_interrupted_it_ends_where_it_would_have(project: Path) -> No
         until(process, "Iteration 6 ")
         process.kill()
     with running(project, folder / "parts", "--resume") as process:
+        until(process, "Resuming from snap_iter_6.keras")
         until(process, "Iteration 7 ")
         process.send_signal(signal.SIGINT)
         stopped, _ = process.communicate()
@@ -123,6 +124,12 @@ def test_killed_and_interrupted_it_ends_where_it_would_have(project: Path) -> No
     for name, expected in once.items():
         np.testing.assert_array_equal(again[name], expected, err_msg=name)
     assert not list((folder / "parts").glob("*partial*"))
+    # One that has reached its end, in the middle of an epoch, is left as it is.
+    ended = ("--resume", "snap_iter_9.keras", "--epochs", "0")
+    with running(project, folder / "parts", *ended) as process:
+        printed, _ = process.communicate()
+    assert "Optimization Done." in printed
+    assert not (folder / "parts" / "snap_iter_10.keras").exists()
 
 
 def values(printed: str) -> list[str]:

@@ -110,7 +110,7 @@ def test_another_kind_of_file_is_refused(tmp_path):
     (tmp_path / "net.caffemodel").write_bytes(b"\n\x04net")
     with pytest.raises(ValueError, match=r"caffemodel is not an HDF5 file; `caffe2k w"):
         load_caffe_weights(model, tmp_path / "net.caffemodel")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*absent.h5"):
         load_caffe_weights(model, tmp_path / "absent.h5")
 
 

@@ -7,13 +7,38 @@ import keras
 import numpy as np
 import pytest
 
-from caffe2k.runtime import devices, flags
+from caffe2k.runtime import devices, flags, run_flags
 
 
 def parsed(*arguments, batch_size=4):
     parser = argparse.ArgumentParser()
     flags.add_flags(parser, batch_size)
     return parser.parse_args(arguments)
+
+
+def started(*arguments, **defaults):
+    """What the flags say of where to start."""
+    parser = argparse.ArgumentParser()
+    run_flags.add_run_flags(parser, "TEST_INTERVAL", snapshots=True)
+    parser.set_defaults(**defaults)
+    args = parser.parse_args(arguments)
+    return args.weights, args.resume
+
+
+def test_a_start_that_is_given_takes_the_place_of_the_default():
+    assert started(weights=["a.h5"]) == (["a.h5"], None)
+    assert started("--resume", "s.keras", weights=["a.h5"]) == ([], "s.keras")
+    assert started("--resume", weights=["a.h5"]) == ([], "latest")
+    assert started("--weights", "b.h5", "c.h5", resume="s.h5") == (
+        ["b.h5", "c.h5"],
+        None,
+    )
+
+
+def test_one_start_is_enough(capsys):
+    with pytest.raises(SystemExit):
+        started("--resume", "s.keras", "--weights", "b.h5")
+    assert "not allowed with" in capsys.readouterr().err
 
 
 def refused(*arguments, batch_size=4):

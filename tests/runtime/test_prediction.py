@@ -136,7 +136,16 @@ def test_best_scores_and_labels(tmp_path):
     assert best(scores.reshape(4, 1, 1), 9)[0] == (1, pytest.approx(0.6))
     path = tmp_path / "labels.txt"
     path.write_text("n01 a, b\nn02 c\n")
-    assert read_labels(path) == ["n01 a, b", "n02 c"]
+    assert read_labels(path, 2) == ["n01 a, b", "n02 c"]
+    with pytest.raises(ValueError, match=r"labels.txt names 2 classes, the net has 10"):
+        read_labels(path, 10)
+
+
+def test_what_is_no_image_is_named(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("no image")
+    with pytest.raises(ValueError, match=r"notes.txt: 8 bytes are not an image"):
+        Preparation((3, 4, 4))(path)
 
 
 def test_sizes():

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import keras
@@ -118,6 +119,17 @@ def test_dropout_goes_on_on_other_backends(backend):
     )
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+def test_a_folder_that_takes_no_file_is_told_before_training():
+    begun = []
+    begins = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda *_: begun.append(1)
+    )
+    with pytest.raises(OSError, match="/proc"):
+        trained(Path("/proc"), [begins])
+    assert not begun
 
 
 def test_a_snapshot_on_demand(tmp_path):

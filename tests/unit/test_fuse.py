@@ -50,3 +50,9 @@ def test_sharing_layers_fuse_alike_or_not_at_all() -> None:
     assert 'a = layers.Dense(5, name="a")' in body(text)
     both = text + layer("rb", "ReLU", "b", "b")
     assert 'a = layers.Dense(5, activation="relu", name="a")' in body(both)
+
+
+def test_a_data_layer_says_once_what_it_is() -> None:
+    shapes = "dummy_data_param { shape { dim: 4 dim: 3 } shape { dim: 4 dim: 3 } }"
+    net = "# pairs\n" + layer("d", "DummyData", top="a b", more=shapes)
+    assert body(net + layer("sum", "Eltwise", "a b")).count("# pairs") == 1

@@ -29,7 +29,7 @@ def test_files_that_are_no_prototxt(tmp_path: Path) -> None:
     weights.write_bytes(b"\n\x05LeNet\xa2\x06\x10\n\x04data\x12\x04Data\x00\x01\x02")
     assert failure_of_loading(weights) == (
         f"error[binary-file]: `{weights}` is a binary file, not a prototxt\n"
-        "  = help: the weights of a .caffemodel are given beside the net, not as the net"
+        "  = help: `caffe2k inspect` shows what it holds, with --prototxt the net in a caffemodel"
     )
     wide = tmp_path / "wide.prototxt"
     wide.write_text('name: "a"', encoding="utf-16")

@@ -61,6 +61,11 @@ def test_weights_of_a_script_are_the_default(tmp_path: Path) -> None:
         "    # train.sh:3\n"
         '    parser.set_defaults(weights=[Path(__file__).with_name("DigitsParity.h5")])\n'
     ) in text
+    assert (
+        "python train.py                               # from the weights Dig" in text
+    )
+    readme = translation.scripts["README.md"]
+    assert "python train.py  # train from the weights DigitsParity.h5\n" in readme
     (coverage,) = translation.ported.values()
     assert [layer.caffe_layer for layer in coverage.missing] == ["ip2_parity"]
 

@@ -133,7 +133,7 @@ def train(model, args, seed, place=None, log=None):
     model.fit(
         for_fit(data),
         initial_epoch=start // TEST_INTERVAL,
-        epochs=math.ceil(max_iter / TEST_INTERVAL),
+        epochs=math.ceil(max_iter / TEST_INTERVAL) if start < max_iter else 0,
         steps_per_epoch=TEST_INTERVAL,
         callbacks=callbacks,
         shuffle=False,
@@ -162,6 +162,7 @@ def main():
     with chosen_device(args):
         model = compiled_model(args.weights)
         if snapshot:
+            log.line(f"Resuming from {snapshot}", "caffe.cpp:235")
             restore(model, snapshot)
         show(model, args)
         if args.evaluate:

@@ -8,6 +8,8 @@ subtracted, and SCALE multiplied.
 """
 
 import argparse
+import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -66,17 +68,20 @@ def main():
     prepare = Preparation(SHAPE, args.resize, mean, args.scale)
     with chosen_device(args):
         model = build_model()
-        load_caffe_weights(model, args.weights)
+        copied = load_caffe_weights(model, args.weights)
+        if copied.kept:
+            print(f"{args.weights}:\n{copied}", file=sys.stderr)
         batches = [prepare(image, args.oversample) for image in args.images]
         if args.blob:
             show_blob(model, args.blob, np.concatenate(batches), args.out)
             return
-        labels = read_labels(args.labels) if args.labels else None
+        classes = math.prod(model.output_shape[1:])
+        labels = read_labels(args.labels, classes) if args.labels else range(classes)
         for image, batch in zip(args.images, batches):
             scores = model.predict_on_batch(batch).mean(axis=0)
             print(f"---------- Prediction for {image} ----------")
             for index, score in best(scores, args.top):
-                print(f'{score:.4f} - "{labels[index] if labels else index}"')
+                print(f'{score:.4f} - "{labels[index]}"')
 
 
 def show_blob(model, name, batch, out):
