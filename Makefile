@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
 
-.PHONY: demo test check fuzz golden docs samples proto bench setup clean
+.PHONY: demo test check fuzz fuzz-nets golden docs samples proto bench setup clean
 
 demo: $(READY)  ## translate two sample projects, test the one and fine-tune the other
 	$(BIN)/python samples/demo.py
@@ -28,6 +28,10 @@ check: $(READY)  ## seconds: style, types, and the tests that need no framework
 fuzz: $(READY)  ## minutes: what the tests do with damaged weights, for longer
 	$(BIN)/python -m tests.fuzz.weights --count 200000 --seed 1
 	$(BIN)/python -m tests.fuzz.weights --count 50000 --seed 1 --kind hdf5
+	$(BIN)/python -m tests.fuzz.weights --count 50000 --seed 1 --kind keras
+
+fuzz-nets: $(READY)  ## minutes: random nets, blob by blob beside OpenCV
+	$(BIN)/python -m tests.fuzz.nets docs/random-nets.md
 
 golden: $(READY)  ## write the golden trees anew
 	$(BIN)/python -m tests.golden.regenerate

@@ -40,6 +40,7 @@ def anonymous(pid):
     except OSError:
         return 0
     return max((int(x.split()[1]) for x in lines if x.startswith("RssAnon")), default=0)
+os.sync()
 start = time.perf_counter()
 child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
 peak = 0

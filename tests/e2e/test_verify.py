@@ -21,6 +21,8 @@ from caffe2k.verification.comparison import compare
 from caffe2k.verification.opencv_blobs import opencv_blobs
 from caffe2k.verification.reference import read_reference
 from caffe2k.weights.errors import WeightsError
+from tests.fuzz.nets import checked
+from tests.fuzz.random_net import RandomNet
 
 LENET = Path(__file__).resolve().parents[2] / "samples" / "digits_lenet"
 LAYERS = LENET.parents[1] / "tests" / "conformance" / "layers"
@@ -109,6 +111,14 @@ def archive_of_text(path: Path) -> None:
         archive.writestr("a.npy", "text")
 
 
+def encrypted_archive(path: Path) -> None:
+    np.savez(path, a=np.ones(3))
+    data = bytearray(path.read_bytes())
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(header) + flags] |= 1
+    path.write_bytes(data)
+
+
 def one_array(path: Path) -> None:
     with path.open("wb") as file:
         np.save(file, np.ones(3))
@@ -119,6 +129,7 @@ def one_array(path: Path) -> None:
     [
         damaged_archive,
         archive_of_text,
+        encrypted_archive,
         one_array,
         lambda path: np.savez(path, a=np.array(["text"])),
         lambda path: np.savez(path, a=np.array([None])),
@@ -187,3 +198,17 @@ def test_the_recipe_is_python_whatever_the_files_are_called() -> None:
     compile(result.stdout, "dump.py", "exec")
     assert "it's.prototxt" in result.stdout
     assert len(result.stdout.splitlines()) <= 12
+
+
+@pytest.mark.parametrize(
+    ("seed", "data_format"), [(0, "channels_last"), (3, "channels_first")]
+)
+def test_random_nets_are_the_same_in_opencv(
+    seed: int, data_format: str, tmp_path: Path
+) -> None:
+    cv2 = pytest.importorskip("cv2")
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        pytest.skip("this OpenCV reads no Caffe nets")
+    verdict = checked(RandomNet(seed, 25), tmp_path, data_format)
+    assert verdict.agrees, verdict.first_difference
+    assert len(verdict.errors) > 20
